@@ -1,0 +1,9 @@
+from jaxgnn import layers as layers
+from jaxgnn import measures as measures
+from jaxgnn.graph import Graph as Graph
+from jaxgnn.graph import components as components
+from jaxgnn.graph import prepare as prepare
+from jaxgnn.jacobian import jacobian as jacobian
+from jaxgnn.model import DeepGNN as DeepGNN
+from jaxgnn.probe import probe as probe
+from jaxgnn.propagation import Propagation as Propagation

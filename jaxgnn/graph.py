@@ -1,0 +1,212 @@
+"""Graph: a jraph.GraphsTuple sorted by receiver, and the propagation matrix packed from it once."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import jax
+import jraph
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Array, Float, Int
+
+from jaxgnn.propagation import Backend, Propagation, make_propagation
+
+Normalisation = Literal["sym", "row", "doubly", "raw"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A prepared graph; a pytree whose arrays are on the host until a program uses them.
+
+    Attributes:
+      graphs_tuple: jraph.GraphsTuple with edges sorted by (receiver, sender), duplicates merged, no added loops;
+        `edges` holds edge features [e, ...] or None, `nodes` is None.
+      propagation: P[receiver, sender], with the loops that the normalisation asks for.
+    """
+
+    graphs_tuple: jraph.GraphsTuple
+    propagation: Propagation
+
+    @property
+    def senders(self) -> Int[Array, "e"]:
+        return self.graphs_tuple.senders
+
+    @property
+    def receivers(self) -> Int[Array, "e"]:
+        return self.graphs_tuple.receivers
+
+    @property
+    def num_nodes(self) -> int:
+        return self.propagation.num_nodes
+
+    @property
+    def num_edges(self) -> int:
+        return self.senders.shape[0]
+
+
+def prepare(
+    graph: jraph.GraphsTuple | None = None,
+    *,
+    senders: Int[np.ndarray, "e"] | None = None,
+    receivers: Int[np.ndarray, "e"] | None = None,
+    num_nodes: int | None = None,
+    weights: Float[np.ndarray, "e"] | None = None,
+    normalisation: Normalisation = "sym",
+    loops: bool | None = None,
+    backend: Backend = "auto",
+) -> Graph:
+    """Sorts, merges and normalises a graph once, and packs its propagation matrix P[receiver, sender].
+
+    With A~ the adjacency matrix, a loop of weight 1 added to every node without one where `loops` (the default,
+    except for "raw"), and D~ its row sums, which are the in-degrees:
+      sym     P = D~^(-1/2) A~ D~^(-1/2)      (Kipf & Welling 2017)
+      row     P = D~^(-1) A~                  (P 1 = 1)
+      doubly  P_uv = 1 / (1 + max(d_u, d_v)), P_uu = 1 - sum_v P_uv, d without loops (Metropolis: P 1 = P^T 1 = 1)
+      raw     P = A~, no loops added
+
+    Args:
+      graph: a jraph.GraphsTuple (of several graphs: their disjoint union); its edge features are kept. Or:
+      senders, receivers: [e] integers, and num_nodes: n.
+      weights: [e] edge weights, 1 when absent. Duplicate edges' weights are added; unweighted duplicates are one.
+      backend: how P X is computed: "padded" gathers, "segment" sums by segment, "dense" multiplies; "auto" by size.
+
+    Raises:
+      ValueError: an edge to a node that is not there, arrays that do not fit, an unknown option, a weight that is
+        NaN or negative where degrees are needed, duplicates with different features, an asymmetric graph for "doubly".
+    """
+    if normalisation not in get_args(Normalisation):
+        allowed = ", ".join(get_args(Normalisation))
+        raise ValueError(f"normalisation={normalisation!r} is not known: allowed are {allowed}")
+    n_node, features = None, None
+    if graph is not None:
+        if not (senders is None and receivers is None and num_nodes is None):
+            raise ValueError("prepare: pass a GraphsTuple or senders, receivers and num_nodes, not both")
+        senders, receivers, features = graph.senders, graph.receivers, graph.edges
+        n_node = np.asarray(graph.n_node, np.int32)
+        num_nodes = int(n_node.sum())
+    if senders is None or receivers is None or num_nodes is None:
+        raise ValueError("prepare: senders, receivers and num_nodes are all needed for edge arrays")
+    senders, receivers = _checked_edges(senders, receivers, num_nodes)
+    A, first, inverse = _adjacency(senders, receivers, num_nodes, weights)
+    P, degree = _normalise(A, normalisation, loops, weighted=weights is not None)
+    order = np.repeat(np.arange(num_nodes, dtype=np.int32), np.diff(A.indptr))
+    merged = jraph.GraphsTuple(
+        nodes=None,
+        edges=_merged_features(features, first, inverse),
+        senders=A.indices.astype(np.int32),
+        receivers=order,
+        n_node=np.asarray([num_nodes], np.int32) if n_node is None else n_node,
+        n_edge=_edges_per_graph(order, n_node, num_nodes),
+        globals=None,
+    )
+    return Graph(merged, make_propagation(P, degree, normalisation=normalisation, backend=backend))
+
+
+def components(graph: Graph | jraph.GraphsTuple) -> Int[np.ndarray, "n"]:
+    """Number of the weakly connected component of each node, [n], numbered from 0 in the order of first nodes."""
+    num_nodes = int(np.sum(graph.graphs_tuple.n_node if isinstance(graph, Graph) else graph.n_node))
+    senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
+    adjacency = sp.coo_matrix((np.ones(senders.shape[0]), (receivers, senders)), (num_nodes, num_nodes))
+    return sp.csgraph.connected_components(adjacency, directed=False)[1].astype(np.int32)
+
+
+def _checked_edges(senders: Any, receivers: Any, num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    if num_nodes < 0:
+        raise ValueError(f"num_nodes={num_nodes} is negative: a graph has 0 nodes or more")
+    senders, receivers = np.asarray(senders), np.asarray(receivers)
+    if senders.ndim != 1 or senders.shape != receivers.shape:
+        raise ValueError(
+            f"senders {senders.shape} and receivers {receivers.shape} must be one-dimensional and equally long"
+        )
+    for name, nodes in (("senders", senders), ("receivers", receivers)):
+        if nodes.size and not np.issubdtype(nodes.dtype, np.integer):
+            raise ValueError(f"{name} have dtype {nodes.dtype}: node numbers must be integers")
+        wrong = np.flatnonzero((nodes < 0) | (nodes >= num_nodes))
+        if wrong.size:
+            edge = wrong[0]
+            raise ValueError(
+                f"edge {edge} has {name[:-1]} {nodes[edge]}, a node that is not there: nodes are 0 to {num_nodes - 1}"
+            )
+    return senders.astype(np.int64), receivers.astype(np.int64)
+
+
+def _adjacency(senders, receivers, num_nodes: int, weights) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
+    # Sorted by (receiver, sender), merged: the number of an edge in this order is its number in the Graph.
+    key, first, inverse = np.unique(receivers * num_nodes + senders, return_index=True, return_inverse=True)
+    if weights is None:
+        values = np.ones(key.size)
+    else:
+        weights = np.asarray(weights, np.float64)
+        if weights.shape != senders.shape:
+            raise ValueError(
+                f"weights have shape {weights.shape}: one weight for each of {senders.size} edges is needed"
+            )
+        if not np.isfinite(weights).all():
+            edge = np.flatnonzero(~np.isfinite(weights))[0]
+            raise ValueError(f"the weight of edge {edge} is {weights[edge]}: weights must be finite")
+        values = np.bincount(inverse, weights, minlength=key.size)
+    rows, columns = np.divmod(key, max(num_nodes, 1))
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_nodes))])
+    return sp.csr_matrix((values, columns, indptr), (num_nodes, num_nodes)), first, inverse
+
+
+def _normalise(A: sp.csr_matrix, normalisation: str, loops: bool | None, *, weighted: bool):
+    if loops is None:
+        loops = normalisation != "raw"
+    if normalisation == "doubly":
+        if not loops:
+            raise ValueError('loops=False does not go with normalisation="doubly": its diagonal is 1 - sum_v P_uv')
+        return _metropolis(A, weighted=weighted)
+    if loops:
+        A = A + sp.diags_array((A.diagonal() == 0).astype(np.float64), format="csr")
+    degree = np.asarray(A.sum(axis=1)).ravel()
+    if normalisation == "raw":
+        return A, degree
+    if (A.data < 0).any():
+        raise ValueError(
+            f"an edge weight is {A.data.min()}: normalisation={normalisation!r} needs weights of 0 or more"
+        )
+    power = -0.5 if normalisation == "sym" else -1.0
+    scale = np.zeros_like(degree)
+    np.power(degree, power, where=degree > 0, out=scale)
+    rows = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
+    # One product for both ends, so that P of a symmetric graph is symmetric to the last bit.
+    column_scale = scale[A.indices] if normalisation == "sym" else 1.0
+    return sp.csr_matrix((A.data * (scale[rows] * column_scale), A.indices, A.indptr), A.shape), degree
+
+
+def _metropolis(A: sp.csr_matrix, *, weighted: bool):
+    if weighted:
+        raise ValueError('normalisation="doubly" takes no edge weights: Metropolis weights follow from the degrees')
+    A = sp.csr_matrix(A - sp.diags_array(A.diagonal(), format="csr"))
+    A.eliminate_zeros()
+    different = sp.coo_matrix(A - A.T)
+    if different.nnz:
+        receiver, sender = (int(i[np.flatnonzero(different.data)[0]]) for i in different.coords)
+        raise ValueError(
+            f'normalisation="doubly" needs a symmetric graph: nodes {sender} and {receiver} are joined in one direction only'
+        )
+    A = A.tocoo()
+    degree = np.bincount(A.coords[0], minlength=A.shape[0]).astype(np.float64)
+    weights = 1.0 / (1.0 + np.maximum(degree[A.coords[0]], degree[A.coords[1]]))
+    off_diagonal = sp.csr_matrix((weights, A.coords), A.shape)
+    diagonal = 1.0 - np.asarray(off_diagonal.sum(axis=1)).ravel()
+    return sp.csr_matrix(off_diagonal + sp.diags_array(diagonal)), degree + 1.0
+
+
+def _merged_features(features, first: np.ndarray, inverse: np.ndarray):
+    def merge(feature):
+        feature = np.asarray(feature)
+        if not np.array_equal(feature[first][inverse], feature):
+            raise ValueError("duplicate edges have different features: merge them before prepare()")
+        return feature[first]
+
+    return jax.tree.map(merge, features)
+
+
+def _edges_per_graph(receivers: np.ndarray, n_node, num_nodes: int) -> np.ndarray:
+    if n_node is None:
+        return np.asarray([receivers.size], np.int32)
+    ends = np.searchsorted(receivers, np.cumsum(n_node))
+    return np.diff(ends, prepend=0).astype(np.int32)

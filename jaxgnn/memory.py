@@ -1,0 +1,30 @@
+"""How much memory is free, and refusal in one sentence of what does not fit."""
+
+import os
+from pathlib import Path
+
+
+def available_bytes() -> int:
+    """Bytes that can be allocated now without swapping: the host's, or the control group's where that is less."""
+    try:
+        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        available = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        group = Path("/sys/fs/cgroup")
+        available = min(
+            available, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        )
+    except (OSError, ValueError):  # no control group, or one without a limit ("max")
+        pass
+    return max(available, 0)
+
+
+def require_memory(needed: int, what: str, instead: str) -> None:
+    """Raises MemoryError, naming the bytes needed and the way out, where `needed` bytes are not available."""
+    available = available_bytes()
+    if needed > available:
+        raise MemoryError(
+            f"{what} needs {needed / 2**30:.1f} GiB, {available / 2**30:.1f} GiB are available: use {instead} instead"
+        )

@@ -1,0 +1,81 @@
+"""Signals forward and errors backward, at every layer, from one forward and one backward pass."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+
+from jaxgnn.graph import Graph
+
+
+class Trace(NamedTuple):
+    """What one forward and one backward pass leave at every layer, l = 0 .. L-1 (features 0 .. L).
+
+    Attributes:
+      features: X^(l), [L+1, n, d].
+      feature_grads: G^(l) = d loss / d X^(l), total derivatives, [L+1, n, d].
+      errors: B^(l) = d loss / d H^(l), the backward errors, [L, n, d].
+      weight_grads: ||d loss / d W^(l)||_F of the matrices that are propagated with (after the bound), [L].
+      loss: the loss, a scalar.
+    """
+
+    features: Float[Array, "L+1 n d"]
+    feature_grads: Float[Array, "L+1 n d"]
+    errors: Float[Array, "L n d"]
+    weight_grads: Float[Array, "L"]
+    loss: Float[Array, ""]
+
+
+class Tapped(Protocol):
+    """What a model needs to be probed; DeepGNN has it, and so may any Linen module.
+
+    `apply(params, graph, x, taps, method="tapped")` returns (logits, X^(0) .. X^(L) stacked) with a perturbation
+    added at every tap, and `zero_taps(params, x)` the perturbations that change nothing: a pytree with the fields
+    `encoder` [n, d] (added to X^(0)) and `blocks`: `features` [L, n, d] (added to X^(l+1)), `pre_activation`
+    [L, n, d] (added to H^(l)) and `weights` (leading axis L, added to each layer's effective weights).
+    """
+
+    def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any: ...
+    def zero_taps(self, params: Any, x: Float[Array, "n f"]) -> Any: ...
+
+
+def probe(model: Tapped, params: Any, graph: Graph, x: Float[Array, "n f"], loss_fn: Callable[[Array], Array]) -> Trace:
+    """Features, feature gradients, backward errors and weight-gradient norms of every layer.
+
+    Args:
+      model: a DeepGNN, or any hashable object as `Tapped` describes.
+      params: what `model.init` returned.
+      x: [n, f] input features.
+      loss_fn: logits [n, out] -> scalar. A `jax.tree_util.Partial` of a module-level function is compiled once
+        however often it is made anew; a lambda is compiled once per object.
+
+    Source: Park & Kim 2024 (G^(l)) and Keriven 2025 (B^(l)); the perturbation of every pre-activation gives
+    B^(l) as its gradient.
+    """
+    loss_fn = loss_fn if isinstance(loss_fn, Partial) else Partial(loss_fn)
+    return _probe(model, params, graph, jnp.asarray(x), loss_fn)
+
+
+@partial(jax.jit, static_argnums=0)
+def _probe(model, params, graph, x, loss_fn) -> Trace:
+    def loss(taps):
+        logits, features = model.apply(params, graph, x, taps, method="tapped")
+        return loss_fn(logits), features
+
+    taps = model.zero_taps(params, x)
+    value, backward, features = jax.vjp(loss, taps, has_aux=True)
+    (gradients,) = backward(jnp.ones_like(value))
+    squares = [
+        jnp.sum(g**2, axis=tuple(range(1, g.ndim))) for g in jax.tree.leaves(gradients.blocks.weights) if g.ndim > 2
+    ]
+    return Trace(
+        features=features,
+        feature_grads=jnp.concatenate([gradients.encoder[None], gradients.blocks.features]),
+        errors=gradients.blocks.pre_activation,
+        weight_grads=jnp.sqrt(sum(squares, jnp.zeros(features.shape[0] - 1, features.dtype))),
+        loss=value,
+    )

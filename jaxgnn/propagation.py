@@ -1,0 +1,226 @@
+"""The propagation matrix P as a linear operator: `P @ X`, `P.T @ X`, `P.dense()`.
+
+P is a constant, so `propagate` is a JAX primitive of its own, linear in X: its transpose is P^T in the same
+packed form (nothing scatters on the way back), and its batching rule folds a batch into the feature axis.
+Three backends compute the same sum over in-neighbours: `segment`, `padded` and `dense`.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jaxtyping import Array, Float, Int
+
+from jaxgnn.memory import require_memory
+from jaxgnn.segment import segment_sum
+
+Backend = Literal["auto", "segment", "padded", "dense"]
+
+# Rows beyond K slots go through segment_sum, whose cost for one edge is that of about this many padded slots
+# (`python -m jaxgnn.experiments.bench.propagation`).
+_SEGMENT_COST = 4
+_DENSE_NODES = 64
+
+
+class Edges(NamedTuple):
+    """Rows of P as a list of edges sorted by receiver."""
+
+    senders: Int[Array, "e"]
+    receivers: Int[Array, "e"]
+    weights: Float[Array, "e"]
+
+
+class Slots(NamedTuple):
+    """The first K edges of each row, slot-major, so that slot k of all rows is one gather. Weight 0 is padding."""
+
+    senders: Int[Array, "k n"]
+    weights: Float[Array, "k n"]
+    rest: Edges
+
+
+Packed = Edges | Slots | jax.Array | np.ndarray
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Propagation:
+    """P as a linear operator on [n, d] signals: `P @ X` is P X, `P.T @ X` its transpose.
+
+    A pytree: pass it through `jax.jit` like an array. Weights stay in float64 on the host and are cast to
+    X's dtype at use. P[receiver, sender]. P is a constant: differentiating with respect to it raises TypeError.
+
+    Attributes:
+      forward: P, packed for the backend.
+      backward: P^T, packed; None where P is symmetric.
+      degree: [n] float64 row sums of the matrix that was normalised (added loops included): D~.
+      num_nodes: n.
+      normalisation: how the weights were made, for example "sym".
+    """
+
+    forward: Packed
+    backward: Packed | None
+    degree: Float[np.ndarray, "n"]
+    num_nodes: int = field(metadata={"static": True})
+    normalisation: str = field(metadata={"static": True})
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.num_nodes, self.num_nodes)
+
+    @property
+    def T(self) -> "Propagation":
+        """P^T, packed the same way."""
+        if self.backward is None:
+            return self
+        return replace(self, forward=self.backward, backward=self.forward)
+
+    def __matmul__(self, X: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
+        """P X, [n, ...] -> [n, ...] in X's dtype. Raises ValueError when X has not n rows."""
+        X = jnp.asarray(X)
+        if X.ndim == 0 or X.shape[0] != self.num_nodes:
+            raise ValueError(f"P @ X: X has shape {X.shape}, but P has {self.num_nodes} nodes: rows must agree")
+        if not jnp.issubdtype(X.dtype, jnp.inexact):
+            X = X.astype(jnp.result_type(float))
+        leaves, tree = jax.tree.flatten((self.forward, self.backward))
+        out = _propagate_p.bind(X.reshape(self.num_nodes, math.prod(X.shape[1:])), *leaves, tree=tree, transpose=False)
+        return out.reshape(X.shape)
+
+    def sparse(self) -> sp.csr_matrix:
+        """P as a float64 scipy CSR matrix."""
+        if isinstance(self.forward, Slots):
+            kept = np.asarray(self.forward.weights) != 0
+            slots, rows = np.nonzero(kept)
+            senders, weights = (np.asarray(a)[slots, rows] for a in self.forward[:2])
+            rest = self.forward.rest
+            pairs = ((senders, rest.senders), (rows, rest.receivers), (weights, rest.weights))
+            senders, rows, weights = (np.concatenate(pair) for pair in pairs)
+        elif isinstance(self.forward, Edges):
+            senders, rows, weights = self.forward
+        else:
+            return sp.csr_matrix(np.asarray(self.forward, np.float64))
+        return sp.csr_matrix((np.asarray(weights, np.float64), (rows, senders)), self.shape)
+
+    def dense(self) -> Float[np.ndarray, "n n"]:
+        """P as a dense float64 array. Raises MemoryError, saying how much it needs, where it does not fit."""
+        require_memory(8 * self.num_nodes**2, f"a dense {self.num_nodes} x {self.num_nodes} P", "P @ X or P.sparse()")
+        return self.sparse().toarray()
+
+
+def make_propagation(
+    matrix: sp.csr_matrix, degree: Float[np.ndarray, "n"], *, normalisation: str, backend: Backend = "auto"
+) -> Propagation:
+    """Packs a square scipy matrix P[receiver, sender] for a backend, its transpose as well unless symmetric.
+
+    Raises ValueError for an unknown backend, MemoryError where a dense P does not fit.
+    """
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend={backend!r} is not known: allowed are {', '.join(get_args(Backend))}")
+    n = matrix.shape[0]
+    if backend == "auto":
+        backend = "dense" if n <= _DENSE_NODES else "padded"
+    if backend == "dense":
+        require_memory(16 * n**2, f"the dense backend for {n} nodes", 'backend="padded" or "segment"')
+    matrix = sp.csr_matrix(matrix, dtype=np.float64)
+    transposed = matrix.T.tocsr()
+    for m in (matrix, transposed):
+        m.sort_indices()
+    symmetric = (matrix != transposed).nnz == 0
+    return Propagation(
+        forward=_pack(matrix, backend),
+        backward=None if symmetric else _pack(transposed, backend),
+        degree=degree,
+        num_nodes=n,
+        normalisation=normalisation,
+    )
+
+
+def _pack(matrix: sp.csr_matrix, backend: str) -> Packed:
+    n = matrix.shape[0]
+    if backend == "dense":
+        return matrix.toarray()
+    degree = np.diff(matrix.indptr)
+    receivers = np.repeat(np.arange(n, dtype=np.int32), degree)
+    edges = Edges(matrix.indices.astype(np.int32), receivers, matrix.data)
+    if backend == "segment":
+        return edges
+    slots = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], degree)
+    num_slots = _best_slots(degree)
+    senders = np.tile(np.arange(n, dtype=np.int32), (num_slots, 1))  # padding reads its own row, with weight 0
+    weights = np.zeros((num_slots, n))
+    kept = slots < num_slots
+    senders[slots[kept], receivers[kept]] = edges.senders[kept]
+    weights[slots[kept], receivers[kept]] = edges.weights[kept]
+    return Slots(senders, weights, Edges(*(a[~kept] for a in edges)))
+
+
+def _best_slots(degree: np.ndarray) -> int:
+    """K that minimises n K + c sum_v max(deg_v - K, 0): one more slot pays while over n / c rows still need it."""
+    if not degree.size:
+        return 0
+    rows_longer = degree.size - np.cumsum(np.bincount(degree))  # [k] = number of rows with more than k edges
+    return int(np.sum(rows_longer * _SEGMENT_COST > degree.size))
+
+
+def _apply(packed: Packed, X: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    # (P X)_v = sum_u P_vu X_u
+    if isinstance(packed, Edges):
+        weights = packed.weights.astype(X.dtype)
+        messages = weights[:, None] * X.at[packed.senders].get(mode="promise_in_bounds")
+        return segment_sum(messages, packed.receivers, X.shape[0], sorted=True)
+    if isinstance(packed, Slots):
+        weights = packed.weights.astype(X.dtype)
+        out = jnp.zeros_like(X)
+        for k in range(packed.senders.shape[0]):
+            out = out + weights[k][:, None] * X.at[packed.senders[k]].get(mode="promise_in_bounds")
+        return out + _apply(packed.rest, X) if packed.rest.senders.shape[0] else out
+    return jnp.matmul(packed.astype(X.dtype), X, precision="highest")
+
+
+_propagate_p = Primitive("propagate")
+
+
+def _propagate(X, *leaves, tree, transpose):
+    forward, backward = jax.tree.unflatten(tree, leaves)
+    return _apply(backward if transpose and backward is not None else forward, X)
+
+
+def _jvp(primals, tangents, **params):
+    X, *leaves = primals
+    dX, *dleaves = tangents
+    if not all(isinstance(t, ad.Zero) for t in dleaves):
+        raise TypeError("P is a constant: a Propagation's weights cannot be differentiated")
+    out = _propagate_p.bind(X, *leaves, **params)
+    if isinstance(dX, ad.Zero):
+        return out, ad.Zero.from_primal_value(out)
+    return out, _propagate_p.bind(dX, *leaves, **params)
+
+
+def _transpose(cotangent, X, *leaves, tree, transpose):
+    constant = (None,) * len(leaves)
+    if isinstance(cotangent, ad.Zero):
+        return ad.Zero(X.aval), *constant
+    return _propagate_p.bind(cotangent, *leaves, tree=tree, transpose=not transpose), *constant
+
+
+def _batch(args, axes, **params):
+    X, *leaves = args
+    if any(axis is not None for axis in axes[1:]):  # a batch of graphs has no common P to fold over
+        return jax.vmap(partial(_propagate, **params), axes)(X, *leaves), 0
+    X = jnp.moveaxis(X, axes[0], 1)  # [n, batch, d] keeps a following X W one contiguous product
+    out = _propagate_p.bind(X.reshape(X.shape[0], X.shape[1] * X.shape[2]), *leaves, **params)
+    return out.reshape(X.shape), 1
+
+
+_propagate_p.def_impl(jax.jit(_propagate, static_argnames=("tree", "transpose")))
+_propagate_p.def_abstract_eval(lambda X, *leaves, tree, transpose: jax.core.ShapedArray(X.shape, X.dtype))
+ad.primitive_jvps[_propagate_p] = _jvp
+ad.primitive_transposes[_propagate_p] = _transpose
+batching.primitive_batchers[_propagate_p] = _batch
+mlir.register_lowering(_propagate_p, mlir.lower_fun(_propagate, multiple_results=False))
