@@ -7,3 +7,9 @@ from jaxgnn.jacobian import jacobian as jacobian
 from jaxgnn.model import DeepGNN as DeepGNN
 from jaxgnn.probe import probe as probe
 from jaxgnn.propagation import Propagation as Propagation
+from jaxgnn import tasks as tasks
+from jaxgnn.data import load_dataset as load_dataset
+from jaxgnn.data import largest_component as largest_component
+from jaxgnn.train import make_train as make_train
+from jaxgnn.train import sweep as sweep
+from jaxgnn.train import train as train

@@ -185,7 +185,7 @@ def _metropolis(A: sp.csr_matrix, *, weighted: bool):
     if different.nnz:
         receiver, sender = (int(i[np.flatnonzero(different.data)[0]]) for i in different.coords)
         raise ValueError(
-            f'normalisation="doubly" needs a symmetric graph: nodes {sender} and {receiver} are joined in one direction only'
+            f'normalisation="doubly" needs a symmetric graph: edge {sender} -> {receiver} has no edge back'
         )
     A = A.tocoo()
     degree = np.bincount(A.coords[0], minlength=A.shape[0]).astype(np.float64)

@@ -1,0 +1,22 @@
+"""Data sets: files that are verified before they are read, and generators that need none."""
+
+from jaxgnn.data.dataset import Dataset, graphs_tuple
+from jaxgnn.data.errors import DataError
+from jaxgnn.data.generators import csbm, karate
+from jaxgnn.data.load import DATASETS, DatasetInfo, describe, fetch, load_dataset
+from jaxgnn.data.transforms import largest_component, row_normalise
+
+__all__ = [
+    "DATASETS",
+    "DataError",
+    "Dataset",
+    "DatasetInfo",
+    "csbm",
+    "describe",
+    "fetch",
+    "graphs_tuple",
+    "karate",
+    "largest_component",
+    "load_dataset",
+    "row_normalise",
+]

@@ -1,0 +1,50 @@
+"""A node-classification data set: one graph, features, labels and three masks."""
+
+from typing import Any, NamedTuple
+
+import jraph
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+
+class Dataset(NamedTuple):
+    """One graph with labelled nodes. Arrays live on the host (numpy); nothing is normalised.
+
+    Attributes:
+      name: canonical name, for example "cora".
+      split: the split that the masks hold, for example "public" or "geom:3".
+      graph: jraph.GraphsTuple of one graph: directed edges, both directions of an undirected one.
+      x: [n, f] float32 features exactly as stored in the file.
+      labels: [n] int32 classes, 0 .. num_classes - 1.
+      num_classes: number of classes.
+      train_mask, val_mask, test_mask: [n] bool, pairwise disjoint.
+      files: SHA-256 by file for data sets read from disk, empty for generators.
+    """
+
+    name: str
+    split: str
+    graph: jraph.GraphsTuple
+    x: Float[np.ndarray, "n f"]
+    labels: Int[np.ndarray, "n"]
+    num_classes: int
+    train_mask: Bool[np.ndarray, "n"]
+    val_mask: Bool[np.ndarray, "n"]
+    test_mask: Bool[np.ndarray, "n"]
+    files: dict[str, str]
+
+
+def graphs_tuple(senders: Int[np.ndarray, "e"], receivers: Int[np.ndarray, "e"], num_nodes: int) -> jraph.GraphsTuple:
+    """One graph without node, edge or global features, its index arrays as int32 numpy arrays."""
+
+    def index(values: object) -> Any:  # jraph's annotations know JAX arrays only.
+        return np.asarray(values, np.int32)
+
+    return jraph.GraphsTuple(
+        nodes=None,
+        edges=None,
+        globals=None,
+        senders=index(senders),
+        receivers=index(receivers),
+        n_node=index([num_nodes]),
+        n_edge=index([len(senders)]),
+    )

@@ -1,0 +1,137 @@
+"""All data sets by name: load one, list them, fetch their files."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from jaxgnn.data import heterophilous, planetoid
+from jaxgnn.data.dataset import Dataset
+from jaxgnn.data.files import DataFile, cache_folder, find, locate, warn_unverified
+from jaxgnn.data.generators import csbm, karate
+
+Status = Literal["embedded", "in JAXGNN_DATA", "cached", "downloadable", "bring the file"]
+
+
+class Source(NamedTuple):
+    """How one data set is obtained.
+
+    Attributes:
+      kind: "planetoid", "heterophilous" or "generator".
+      splits: the names of its splits, the default first.
+      load: makes the data set, from a split's name (a generator: from its options).
+      files: the files that a split needs, by the split's name; None for a generator.
+    """
+
+    kind: str
+    splits: tuple[str, ...]
+    load: Callable[..., Dataset]
+    files: Callable[[str], tuple[DataFile, ...]] | None = None
+
+
+class DatasetInfo(NamedTuple):
+    """One line of the list of data sets; `status` says where the files of the default split are."""
+
+    name: str
+    kind: str
+    splits: tuple[str, ...]
+    status: Status
+
+
+def _sources() -> dict[str, Source]:
+    sources = {name: Source("generator", ("default",), load) for name, load in (("csbm", csbm), ("karate", karate))}
+    for kind, names, splits, load, files in (
+        ("planetoid", planetoid.NAMES, planetoid.SPLITS, planetoid.load_planetoid, planetoid.planetoid_files),
+        (
+            "heterophilous",
+            heterophilous.NAMES,
+            heterophilous.SPLITS,
+            heterophilous.load_heterophilous,
+            heterophilous.heterophilous_files,
+        ),
+    ):
+        sources |= {name: Source(kind, splits, partial(load, name), partial(files, name)) for name in names}
+    return sources
+
+
+DATASETS: Mapping[str, Source] = MappingProxyType(_sources())
+
+
+def load_dataset(name: str, split: str | None = None, **options: Any) -> Dataset:
+    """A data set by name; upper case and "-" for "_" are allowed, None is the default split.
+
+    The default split is "public" for cora, citeseer and pubmed, "geom:0" for the other files and "default"
+    for csbm and karate. Only csbm takes options.
+
+    Raises:
+      ValueError: unknown data set, split or option; the message lists what is allowed.
+      DataError: a file is missing, damaged or cannot be fetched.
+    """
+    name = canonical_name(name)
+    source = DATASETS[name]
+    split = source.splits[0] if split is None else split
+    if split not in source.splits:
+        raise ValueError(_unknown(f"split of {name}", split, source.splits))
+    if source.files is not None:
+        if options:
+            raise ValueError(f"{name} is read from files and takes no options, but was given {', '.join(options)}.")
+        return source.load(split)
+    allowed = tuple(inspect.signature(source.load).parameters)
+    for option in options:
+        if option not in allowed:
+            raise ValueError(_unknown(f"option of {name}", option, allowed))
+    return source.load(**options)
+
+
+def canonical_name(name: str) -> str:
+    """The name as DATASETS lists it; ValueError with a suggestion if it is not there."""
+    canonical = str(name).lower().replace("-", "_")
+    if canonical not in DATASETS:
+        raise ValueError(_unknown("data set", name, DATASETS))
+    return canonical
+
+
+def describe() -> list[DatasetInfo]:
+    """All data sets and where the files of their default split are; nothing is hashed or downloaded.
+
+    Raises:
+      DataError: JAXGNN_DATA names no folder.
+    """
+    return [DatasetInfo(name, s.kind, s.splits, _status(s)) for name, s in DATASETS.items()]
+
+
+def fetch(name: str) -> list[Path]:
+    """The verified files of all splits of a data set, downloaded into the cache where they are missing.
+
+    Raises:
+      ValueError: unknown data set.
+      DataError: a file has the wrong hash, cannot be fetched, or is one that must be brought.
+    """
+    source = DATASETS[canonical_name(name)]
+    if source.files is None:
+        return []
+    files = tuple(dict.fromkeys(file for split in source.splits for file in source.files(split)))
+    paths = [locate(file) for file in files]
+    warn_unverified(files)
+    return paths
+
+
+def _status(source: Source) -> Status:
+    if source.files is None:
+        return "embedded"
+    files = source.files(source.splits[0])
+    places = [find(file) for file in files]
+    missing = [file for file, place in zip(files, places, strict=True) if place is None]
+    if missing:
+        return "bring the file" if any(file.sha256 is None for file in missing) else "downloadable"
+    return "cached" if any(cache_folder() in place.parents for place in places if place) else "in JAXGNN_DATA"
+
+
+def _unknown(what: str, value: object, allowed: Iterable[str]) -> str:
+    allowed = tuple(allowed)
+    close = difflib.get_close_matches(str(value).lower().replace("-", "_"), allowed, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"unknown {what} {value!r}{hint}; allowed: {', '.join(allowed) or 'none'}."

@@ -1,0 +1,41 @@
+"""What is done to a data set before training: one component, normalised features."""
+
+import numpy as np
+from jaxtyping import Float
+from scipy.sparse import coo_array, csgraph
+
+from jaxgnn.data.dataset import Dataset, graphs_tuple
+
+
+def largest_component(ds: Dataset) -> Dataset:
+    """The data set restricted to its largest weakly connected component (the first, if several are largest).
+
+    Nodes are renumbered in their old order; classes keep their numbers.
+    """
+    num_nodes = len(ds.labels)
+    senders, receivers = np.asarray(ds.graph.senders), np.asarray(ds.graph.receivers)
+    adjacency = coo_array((np.ones(len(senders), bool), (senders, receivers)), shape=(num_nodes, num_nodes))
+    _, component = csgraph.connected_components(adjacency, directed=True, connection="weak")
+    keep = component == np.bincount(component).argmax()
+    number = np.cumsum(keep) - 1
+    # Both ends of an edge lie in the same component, so one end decides.
+    inside = keep[senders]
+    return ds._replace(
+        graph=graphs_tuple(number[senders[inside]], number[receivers[inside]], int(keep.sum())),
+        x=ds.x[keep],
+        labels=ds.labels[keep],
+        train_mask=ds.train_mask[keep],
+        val_mask=ds.val_mask[keep],
+        test_mask=ds.test_mask[keep],
+    )
+
+
+def row_normalise(x: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n f"]:
+    """Every row divided by its L1 norm, as in Kipf & Welling 2017 (1609.02907); zero rows stay zero.
+
+    For features without negative entries that is the row's sum.
+    """
+    x = np.asarray(x)
+    x = x.astype(np.result_type(x.dtype, np.float32), copy=False)
+    norm = np.abs(x).sum(axis=1, keepdims=True)
+    return np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)

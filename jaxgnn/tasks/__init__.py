@@ -1,0 +1,2 @@
+from jaxgnn.tasks.node_classification import NodeClassification as NodeClassification
+from jaxgnn.tasks.node_classification import node_classification as node_classification
