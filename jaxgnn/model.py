@@ -44,6 +44,7 @@ class DeepGNN(nn.Module):
       init_weights: "glorot", "he", "lecun" (all uniform) or "orthogonal", for the layers' matrices.
       bias: bias in the layers (the encoder and the readout always have one).
       dropout: rate on every block's input in training.
+      input_dropout: rate on x in training.
       remat: recompute each block's insides on the way back, to save memory.
 
     Raises:
@@ -61,6 +62,7 @@ class DeepGNN(nn.Module):
     init_weights: str = "glorot"
     bias: bool = False
     dropout: float = 0.0
+    input_dropout: float = 0.0
     remat: bool = False
 
     def __post_init__(self) -> None:
@@ -80,8 +82,9 @@ class DeepGNN(nn.Module):
                 raise ValueError(f"{option}={value!r}: allowed are 1 and more")
         if not self.bound_c > 0:
             raise ValueError(f"bound_c={self.bound_c!r}: allowed are numbers above 0")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout!r}: allowed are 0 and more, below 1")
+        for option in ("dropout", "input_dropout"):
+            if not 0 <= (value := getattr(self, option)) < 1:
+                raise ValueError(f"{option}={value!r}: allowed are 0 and more, below 1")
         super().__post_init__()
 
     def setup(self) -> None:
@@ -90,6 +93,7 @@ class DeepGNN(nn.Module):
         self.encoder = nn.Dense(self.width, kernel_init=glorot)
         self.stack = self.block()
         self.readout = nn.Dense(self.out, kernel_init=glorot)
+        self.input_drop = nn.Dropout(self.input_dropout)
 
     def __call__(self, graph: Graph, x: Float[Array, "n f"], train: bool = False) -> Float[Array, "n out"]:
         """Logits, [n, f] -> [n, out]."""
@@ -108,7 +112,7 @@ class DeepGNN(nn.Module):
         return self.encoder(x)
 
     def _run(self, graph, x, taps: ModelTaps | None, *, train: bool, collect: bool):
-        x0 = self.encode(x)
+        x0 = self.encode(self.input_drop(x, deterministic=not train))
         if taps is not None:
             x0 = x0 + taps.encoder
         X, features = scan_blocks(

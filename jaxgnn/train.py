@@ -139,9 +139,7 @@ class SweepPoint(NamedTuple):
     result: TrainResult
 
 
-def make_train(
-    model: DeepGNN, task: Task, config: TrainConfig
-) -> Callable[..., tuple[TrainState, Metrics]]:
+def make_train(model: DeepGNN, task: Task, config: TrainConfig) -> Callable[..., tuple[TrainState, Metrics]]:
     """The pure function train(key, hyper=...) -> (final TrainState, Metrics [steps]) of one run, to jit or vmap."""
 
     def train(key: Array, hyper: Hyper | None = None) -> tuple[TrainState, Metrics]:
@@ -255,7 +253,7 @@ def _step(model: DeepGNN, patience: int, task: Task, hyper: Hyper, state: TrainS
         return task.loss(logits) + hyper.l2 / 2 * optax.tree.norm(params, squared=True), logits
 
     (loss, logits), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    if model.dropout > 0:  # otherwise the training pass is the evaluation pass
+    if model.dropout > 0 or model.input_dropout > 0:  # otherwise the training pass is the evaluation pass
         logits = model.apply({"params": state.params, **state.constants}, task.graph, task.x)
     metrics = _metrics(task, logits)
     failed = ~(jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients)))
