@@ -1,5 +1,10 @@
+"""jaxgnn: why a graph neural network fails when it is deep, and what fixes it."""
+
 from jaxgnn import layers as layers
 from jaxgnn import measures as measures
+from jaxgnn import tasks as tasks
+from jaxgnn.data import largest_component as largest_component
+from jaxgnn.data import load_dataset as load_dataset
 from jaxgnn.graph import Graph as Graph
 from jaxgnn.graph import components as components
 from jaxgnn.graph import prepare as prepare
@@ -7,9 +12,8 @@ from jaxgnn.jacobian import jacobian as jacobian
 from jaxgnn.model import DeepGNN as DeepGNN
 from jaxgnn.probe import probe as probe
 from jaxgnn.propagation import Propagation as Propagation
-from jaxgnn import tasks as tasks
-from jaxgnn.data import load_dataset as load_dataset
-from jaxgnn.data import largest_component as largest_component
 from jaxgnn.train import make_train as make_train
 from jaxgnn.train import sweep as sweep
 from jaxgnn.train import train as train
+
+__version__ = "0.1.0"

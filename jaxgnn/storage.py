@@ -43,7 +43,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
     """Writes a compressed .npz atomically."""
     plain = {name: np.asarray(array) for name, array in arrays.items()}
-    write_atomically(path, lambda file: np.savez_compressed(file, allow_pickle=False, **plain))
+    write_atomically(path, lambda file: np.savez_compressed(file, **plain))
 
 
 def writable_folder(path: Path) -> Path:

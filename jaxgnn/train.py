@@ -78,7 +78,7 @@ class Hyper(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Of the parameters before each update, in evaluation mode; NaN once a run has stopped. [seeds, steps] in a history."""
+    """Of the parameters before each update, in evaluation mode, [seeds, steps] in a history; NaN once a run stopped."""
 
     train_loss: Float[Array, "..."]
     train_score: Float[Array, "..."]
@@ -118,6 +118,7 @@ class TrainResult(NamedTuple):
       history: Metrics, each [seeds, steps done].
       params: what `model.apply` takes, at the best validation score.
       final_params: the same after the last step.
+      initial_params: the same before the first.
       best_step: [seeds] the step that `params` are from.
       failed: [seeds] whether a loss or gradient became NaN or infinite, which stopped that seed.
     """
@@ -128,6 +129,7 @@ class TrainResult(NamedTuple):
     history: Metrics
     params: Any
     final_params: Any
+    initial_params: Any
     best_step: Int[np.ndarray, "seeds"]
     failed: Bool[np.ndarray, "seeds"]
 
@@ -220,10 +222,10 @@ def sweep(
     keys = [jax.random.fold_in(jax.random.key(seed), i) for _ in points for i in range(seeds)]
     one_by_one = jax.default_backend() == "cpu" if batching == "auto" else batching == "map"
     log = _Log(out, {"train": config, "grid": dict(grid), "seeds": seeds, "seed": seed, "model": repr(model)})
-    states, metrics = _drive(
+    initial, states, metrics = _drive(
         model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one=one_by_one, log=log, progress=progress
     )
-    results = _results(model, task, states, metrics, one_by_one=one_by_one)
+    results = _results(model, task, initial, states, metrics, one_by_one=one_by_one)
     split = [jax.tree.map(operator.itemgetter(slice(i * seeds, (i + 1) * seeds)), results) for i in range(len(points))]
     return [SweepPoint(point, result) for point, result in zip(points, split, strict=True)]
 
@@ -322,6 +324,7 @@ def _evaluate(model: DeepGNN, task: Task, states: TrainState, one_by_one: bool) 
 
 def _drive(model, config: TrainConfig, task, hypers, keys, *, one_by_one: bool, log: "_Log", progress):
     states = _start(model, task, keys, hypers, one_by_one)
+    initial = jax.tree.map(jnp.copy, states.params)  # `states` is donated to the first steps
     history = []
     for done, steps in _chunks(config.steps):
         states, metrics = _advance(model, config.patience, task, hypers, states, steps, one_by_one)
@@ -332,7 +335,7 @@ def _drive(model, config: TrainConfig, task, hypers, keys, *, one_by_one: bool, 
         if np.asarray(states.stopped).all():
             break
     joined = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *history)
-    return states, joined
+    return initial, states, joined
 
 
 def _chunks(steps: int) -> Iterator[tuple[int, int]]:
@@ -340,7 +343,9 @@ def _chunks(steps: int) -> Iterator[tuple[int, int]]:
         yield done, min(_CHUNK, steps - done)
 
 
-def _results(model: DeepGNN, task: Task, states: TrainState, history: Metrics, *, one_by_one: bool) -> TrainResult:
+def _results(
+    model: DeepGNN, task: Task, initial: Any, states: TrainState, history: Metrics, *, one_by_one: bool
+) -> TrainResult:
     final = jax.tree.map(np.asarray, _evaluate(model, task, states, one_by_one))
     best = states.best
     # The last update is evaluated here; it counts when it is the best.
@@ -354,6 +359,7 @@ def _results(model: DeepGNN, task: Task, states: TrainState, history: Metrics, *
         history=history,
         params={"params": best.params, **states.constants},
         final_params={"params": states.params, **states.constants},
+        initial_params={"params": initial, **states.constants},
         best_step=np.asarray(best.step),
         failed=np.asarray(states.failed),
     )

@@ -67,7 +67,7 @@ def node_classification(ds: Dataset, graph: Graph) -> NodeClassification:
     if not np.isfinite(x).all():
         node, column = np.argwhere(~np.isfinite(x))[0]
         raise ValueError(f"feature {column} of node {node} is {x[node, column]}: features must be finite numbers")
-    if n and not (0 <= labels.min() and labels.max() < ds.num_classes):
+    if n and not (labels.min() >= 0 and labels.max() < ds.num_classes):
         wrong = labels[(labels < 0) | (labels >= ds.num_classes)][0]
         raise ValueError(f"label {wrong} is out of range: classes are 0 to {ds.num_classes - 1}")
     for name, mask in masks.items():

@@ -1,0 +1,5 @@
+import sys
+
+from jaxgnn.cli import main
+
+sys.exit(main())

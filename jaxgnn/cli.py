@@ -1,0 +1,179 @@
+"""The command line: parses and delegates.
+
+Exit code 0 done, 2 bad input (one line on standard error), 130 interrupted (what was done is kept).
+"""
+
+import contextlib
+import io
+import json
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from jaxgnn import __version__
+from jaxgnn.data import DATASETS, describe, fetch
+from jaxgnn.report.depth_study import headline, write_study
+from jaxgnn.report.terminal import print_scores, print_table, progress_bar
+from jaxgnn.study import Study, StudyConfig
+
+
+@dataclass(frozen=True)
+class StudyCommand:
+    """Sweep depths and remedies on a data set; train over seeds, probe, take spectra; write one page.
+
+    Writes index.html, results.json, figures/ and cells/ into the folder. Ctrl-C keeps the cells that are done,
+    and the same command goes on from there.
+
+    Attributes:
+      out: the folder; by default jaxgnn-study-DATASET.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    config: tyro.conf.OmitArgPrefixes[StudyConfig] = field(default_factory=StudyConfig)
+    out: Path | None = None
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        study = Study(self.config, self.out or Path(f"jaxgnn-study-{self.config.dataset}"))
+        try:
+            with progress_bar() as report:
+                study.run(report)
+        except KeyboardInterrupt:
+            kept = f"{len(study.cells)} of {len(study.keys)} cells are kept in {study.out / 'cells'}"
+            raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
+        results = study.write_results()
+        arrays = {key: cell.arrays for key, cell in study.cells.items()}
+        page = write_study(study.out, results, arrays, f"jaxgnn {shlex.join(arguments)}")
+        print_scores(results["cells"])
+        print(headline(results["cells"]))
+        print(f"page: {page}")
+        if self.json:
+            print(json.dumps({"page": str(page), "results": str(study.out / "results.json")}))
+
+
+@dataclass(frozen=True)
+class ListCommand:
+    """Show the data sets, their splits, and whether their files are here.
+
+    Attributes:
+      json: print JSON in place of the table.
+    """
+
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        del arguments
+        infos = describe()
+        if self.json:
+            print(json.dumps([info._asdict() for info in infos]))
+        else:
+            print_table(
+                ("name", "kind", "splits", "status"), [(i.name, i.kind, _spans(i.splits), i.status) for i in infos]
+            )
+
+
+@dataclass(frozen=True)
+class FetchCommand:
+    """Download data sets into the cache (JAXGNN_CACHE names another), with their checksums verified.
+
+    Attributes:
+      names: the data sets.
+      json: print JSON in place of the paths.
+    """
+
+    names: tyro.conf.Positional[tuple[str, ...]]
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        del arguments
+        if not self.names:
+            raise ValueError(f"jaxgnn data fetch needs a name: allowed are {', '.join(DATASETS)}")
+        paths = {name: [str(path) for path in fetch(name)] for name in self.names}
+        print(json.dumps(paths) if self.json else "\n".join(p for found in paths.values() for p in found))
+
+
+@dataclass(frozen=True)
+class DataCommand:
+    """List data sets, or download them."""
+
+    action: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[ListCommand, tyro.conf.subcommand("list")] | Annotated[FetchCommand, tyro.conf.subcommand("fetch")]
+    ]
+
+    def run(self, arguments: Sequence[str]) -> None:
+        self.action.run(arguments)
+
+
+Command = tyro.conf.OmitSubcommandPrefixes[
+    Annotated[StudyCommand, tyro.conf.subcommand("study")] | Annotated[DataCommand, tyro.conf.subcommand("data")]
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments == ["--version"]:
+        print(__version__)
+        return 0
+    warnings.showwarning = lambda message, *_: print(f"jaxgnn: note: {message}", file=sys.stderr)
+    try:
+        _parse(arguments).run(arguments)
+    except (ValueError, MemoryError, OSError) as error:
+        return _fail(str(error))
+    except KeyboardInterrupt as stop:
+        print(f"jaxgnn: interrupted: {stop or 'nothing was running'}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _fail(sentence: str) -> int:
+    print(f"jaxgnn: {' '.join(sentence.split())}", file=sys.stderr)
+    return 2
+
+
+def _parse(arguments: Sequence[str]) -> Any:
+    """The command as an object. Raises ValueError in one sentence where tyro would draw a box."""
+    registry = ConstructorRegistry()
+    registry.primitive_rule(_comma_separated)
+    options = {"prog": "jaxgnn", "registry": registry, "config": (tyro.conf.FlagCreatePairsOff,)}
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(Command, args=arguments, **options)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ValueError(_sentence(complaint.getvalue())) from None
+
+
+def _sentence(box: str) -> str:
+    """The first paragraph in tyro's box, on one line."""
+    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
+    rule = next((i for i, line in enumerate(lines) if line.startswith("───")), len(lines))
+    return " ".join(lines[:rule]) or "the arguments are not understood; see jaxgnn --help"
+
+
+def _comma_separated(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """2,8,32 for every tuple[X, ...] option that is not positional."""
+    if get_origin(info.type) is not tuple or tyro.conf.Positional in info.markers:
+        return None
+    convert: Callable[[str], Any] = get_args(info.type)[0]
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=f"{convert.__name__.upper()},...",
+        instance_from_str=lambda texts: tuple(convert(part.strip()) for part in texts[0].split(",")),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(map(str, value))],
+    )
+
+
+def _spans(splits: Sequence[str]) -> str:
+    """geom:0 ... geom:9 in short."""
+    return f"{splits[0]} … {splits[-1]}" if len(splits) > 3 else ", ".join(splits)

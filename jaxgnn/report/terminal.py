@@ -1,0 +1,58 @@
+"""What a long command shows on a terminal: a progress bar with the time left, and a table at the end."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, float, float], None]]:
+    """Gives report(label, done, total): a bar on a terminal, one line a label elsewhere; both on standard error."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _line_by_line()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=None)
+        yield lambda label, done, total: progress.update(task, description=label, completed=done, total=total)
+
+
+def _line_by_line() -> Callable[[str, float, float], None]:
+    shown = ""
+
+    def report(label: str, done: float, total: float) -> None:
+        nonlocal shown
+        if label != shown:
+            shown = label
+            print(f"{done / total:4.0%}  {label}", file=sys.stderr, flush=True)
+
+    return report
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output."""
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def print_scores(cells: Sequence[Mapping[str, Any]]) -> None:
+    """A study's test accuracies: a row a depth, a column a remedy, with the c that was chosen."""
+    remedies = list(dict.fromkeys(cell["remedy"] for cell in cells))
+    rows = []
+    for depth in dict.fromkeys(cell["depth"] for cell in cells):
+        by_remedy = {cell["remedy"]: cell for cell in cells if cell["depth"] == depth}
+        rows.append([str(depth), *(_score(by_remedy[r]) if r in by_remedy else "" for r in remedies)])
+    print_table(["depth", *remedies], rows)
+
+
+def _score(cell: Mapping[str, Any]) -> str:
+    c = "" if cell["bound_c"] is None else f" (c={cell['bound_c']:g})"
+    return f"{cell['score_mean']:.3f} ± {cell['score_std']:.3f}{c}"

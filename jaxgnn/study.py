@@ -1,0 +1,360 @@
+"""The study: depths x remedies on one data set, trained over seeds, probed, and shown on one page."""
+
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array
+
+from jaxgnn import measures
+from jaxgnn.data import load_dataset, row_normalise
+from jaxgnn.graph import Normalisation, components, prepare, second_eigenvalue
+from jaxgnn.jacobian import jacobian
+from jaxgnn.memory import require_memory
+from jaxgnn.model import DeepGNN
+from jaxgnn.probe import probe
+from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
+from jaxgnn.tasks import NodeClassification, node_classification
+from jaxgnn.tasks.node_classification import masked_cross_entropy
+from jaxgnn.train import SweepPoint, TrainConfig, sweep
+
+# A remedy is one of these or several joined by "+": what it changes in the plain network.
+REMEDIES: Mapping[str, dict[str, str]] = {
+    "none": {},
+    "residual": {"residual": "identity"},
+    "frobenius": {"bound": "frobenius"},
+    "frobenius_soft": {"bound": "frobenius_soft"},
+    "mlp": {"layer": "mlp"},
+}
+STATES = ("initial", "trained")
+_TOP = 20  # singular values where not all are computed
+_SMALL_GRAPH = 400
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What to study. Written to results.json; the command line is derived from it.
+
+    Attributes:
+      dataset: a name that `jaxgnn data list` shows; csbm and karate need no file.
+      split: "public" or "geom:0" to "geom:9"; by default the data set's first.
+      layer: the graph layer.
+      depths: numbers of layers.
+      remedies: none, residual, frobenius, frobenius_soft, mlp (the graph-blind control), or some joined by "+".
+      bound_c: the bounds' c is chosen from these, by mean validation accuracy.
+      seeds: runs of every cell.
+      steps: updates of every run.
+      width: features of every layer; by default 64, and 10 on graphs of up to 400 nodes.
+      normalisation: of the propagation matrix.
+      activation: of every layer.
+      init_weights: glorot, he, lecun or orthogonal.
+      bias: biases in the layers.
+      features: "row" divides every node's features by their absolute sum, "raw" takes them as they are.
+      input_dropout: rate of dropout on the features in training.
+      learning_rate: of Adam.
+      l2: adds l2 / 2 ||params||^2 to the loss.
+      weight_decay: decoupled decay (AdamW's).
+      exact_below: all singular values of a layer up to n * d of this; above it the 20 largest.
+      seed: of all randomness.
+    """
+
+    dataset: str = "csbm"
+    split: str | None = None
+    layer: str = "gcn"
+    depths: tuple[int, ...] = (2, 8, 32, 64)
+    remedies: tuple[str, ...] = ("none", "residual", "residual+frobenius", "mlp")
+    bound_c: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    seeds: int = 3
+    steps: int = 200
+    width: int | None = None
+    normalisation: Normalisation = "sym"
+    activation: str = "relu"
+    init_weights: str = "glorot"
+    bias: bool = False
+    features: Literal["row", "raw"] = "row"
+    input_dropout: float = 0.8
+    learning_rate: float = 1e-2
+    l2: float = 5e-4
+    weight_decay: float = 0.0
+    exact_below: int = 4000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for option in ("depths", "remedies", "bound_c"):
+            values = getattr(self, option)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{option}={','.join(map(str, values))}: at least one value, each once, is needed")
+        for remedy in self.remedies:
+            for part in remedy.split("+"):
+                if part not in REMEDIES:
+                    raise ValueError(f"remedy {part!r} is not known: allowed are {', '.join(REMEDIES)}, joined by +")
+        if self.features not in get_args(type(self).__annotations__["features"]):
+            raise ValueError(f"features={self.features!r} is not known: allowed are row, raw")
+        if self.seeds < 1:
+            raise ValueError(f"seeds={self.seeds}: allowed are 1 and more")
+        for c in self.bound_c:
+            if not 0 < c < np.inf:
+                raise ValueError(f"bound_c={c}: allowed are finite numbers above 0")
+        _ = self.training, [self.model(depth, remedy, 1, 1) for depth in self.depths for remedy in self.remedies]
+
+    @property
+    def training(self) -> TrainConfig:
+        return TrainConfig(self.steps, self.learning_rate, self.weight_decay, self.l2)
+
+    def model(self, depth: int, remedy: str, width: int, out: int) -> DeepGNN:
+        """The network of one cell; its bound_c is a stand-in until c is chosen."""
+        options: dict[str, Any] = {"layer": self.layer}
+        for part in remedy.split("+"):
+            options |= REMEDIES[part]
+        names = ("activation", "init_weights", "bias", "input_dropout")
+        return DeepGNN(depth=depth, width=width, out=out, **options, **{name: getattr(self, name) for name in names})
+
+
+Report = Callable[[str, float, float], None]  # a cell's label, work done and in all, in layer-steps
+
+
+class Cell(NamedTuple):
+    """One cell's numbers (`summary`, a row of results.json) and its arrays (by name, with the state in front)."""
+
+    summary: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+class Study:
+    """A study in a folder: cells/ holds what is done, so that the same study goes on where it was interrupted.
+
+    Raises ValueError for an unknown data set or option, an unwritable folder, or data that do not fit, MemoryError
+    where the singular values asked for do not fit; all before anything is trained.
+    """
+
+    def __init__(self, config: StudyConfig, out: Path):
+        self.config = config
+        dataset = load_dataset(config.dataset, config.split)
+        if config.features == "row":
+            dataset = dataset._replace(x=row_normalise(dataset.x))
+        self.graph = prepare(dataset.graph, normalisation=config.normalisation)
+        self.task = node_classification(dataset, self.graph)
+        self.dataset = dataset
+        n = self.graph.num_nodes
+        self.width = config.width if config.width is not None else 64 if n > _SMALL_GRAPH else 10
+        size = n * self.width
+        self.exact = size <= config.exact_below
+        if self.exact:
+            require_memory(32 * size**2, f"every singular value at n*d = {size}", f"--exact-below {size - 1}")
+        self.out = writable_folder(out)
+        self.cells: dict[tuple[int, str], Cell] = {}
+
+    def run(self, report: Report | None = None) -> None:
+        """Trains and probes every cell that the folder does not hold yet."""
+        folder = writable_folder(self.out / "cells")
+        work = {key: key[0] * self._runs(key[1]) * self.config.steps for key in self.keys}
+        done = 0.0
+        for key in self.keys:
+            label = f"depth {key[0]}, {key[1]}"
+            tell = _reporter(report, label, done, sum(work.values()), work[key] / self.config.steps)
+            tell(0)
+            self.cells[key] = _cached(
+                folder / self._name(key), self._fingerprint(key), partial(self._run_cell, key, tell)
+            )
+            done += work[key]
+            tell(self.config.steps)
+
+    @property
+    def keys(self) -> list[tuple[int, str]]:
+        """(depth, remedy) of every cell, in order."""
+        return [(depth, remedy) for depth in self.config.depths for remedy in self.config.remedies]
+
+    def results(self) -> dict[str, Any]:
+        """What results.json holds."""
+        config = asdict(self.config) | {"width": self.width, "split": self.dataset.split}
+        cells = [self.cells[key].summary for key in self.keys if key in self.cells]
+        return {"config": config, "cells": cells, "facts": self.facts(), **environment()}
+
+    def write_results(self) -> dict[str, Any]:
+        """Writes results.json and returns what it holds."""
+        results = self.results()
+        write_json(self.out / "results.json", results)
+        return results
+
+    def facts(self) -> list[str]:
+        """Sentences about the data that a reader of the numbers needs: sizes, split, components, lambda."""
+        n, labels = self.graph.num_nodes, components(self.graph)
+        masks = ", ".join(
+            f"{int(np.sum(m))} {name}" for name, m in zip(("training", "validation", "test"), self._masks)
+        )
+        sizes = (
+            f"{self.dataset.name}: {n} nodes, {self.graph.num_edges} directed edges, {self.dataset.x.shape[1]} features"
+        )
+        facts = [f"{sizes}, {self.dataset.num_classes} classes; split {self.dataset.split} with {masks} nodes."]
+        connected = (
+            f"{labels.max(initial=-1) + 1} connected components, the largest of {np.bincount(labels).max()} nodes"
+        )
+        P = self.graph.propagation
+        if P.backward is None:
+            rate = second_eigenvalue(self.graph)
+            deepest = max(self.config.depths)
+            connected += f", where P ({P.normalisation}) has λ = {rate:.4f} (λ^{deepest} = {rate**deepest:.2g})"
+        return [*facts, f"{connected}."]
+
+    @property
+    def _masks(self) -> tuple[np.ndarray, ...]:
+        return self.dataset.train_mask, self.dataset.val_mask, self.dataset.test_mask
+
+    @staticmethod
+    def _name(key: tuple[int, str]) -> str:
+        return f"depth-{key[0]}-{key[1].replace('+', '-')}"
+
+    def _runs(self, remedy: str) -> int:
+        return self.config.seeds * (len(self.config.bound_c) if "frobenius" in remedy else 1)
+
+    def _run_cell(self, key: tuple[int, str], tell: Callable[[int], None]) -> Cell:
+        depth, remedy = key
+        started = time.perf_counter()
+        model = self.config.model(depth, remedy, self.width, self.dataset.num_classes)
+        bounded = model.bound != "none"
+        points = sweep(
+            model,
+            self.task,
+            grid={"bound_c": self.config.bound_c} if bounded else {},
+            seeds=self.config.seeds,
+            seed=self.config.seed,
+            progress=tell,
+            **asdict(self.config.training),
+        )
+        best = max(points, key=lambda point: float(np.mean(point.result.val_score)))
+        arrays = self._measured(model, best)
+        summary = self._summary(model, key, best, points) | {"seconds": round(time.perf_counter() - started, 1)}
+        return Cell(summary, arrays)
+
+    def _summary(self, model: DeepGNN, key: tuple[int, str], best: SweepPoint, points: list[SweepPoint]) -> dict:
+        result = best.result
+        return {
+            "dataset": self.dataset.name,
+            "layer": model.layer,
+            "depth": key[0],
+            "remedy": key[1],
+            "bound_c": best.options.get("bound_c"),
+            "scores": result.score.tolist(),
+            "score_mean": float(np.mean(result.score)),
+            "score_std": float(np.std(result.score)),
+            "val_scores": result.val_score.tolist(),
+            "train_loss": float(np.mean(result.train_loss)),
+            "constant_loss": self.task.constant_loss(),
+            "failed_seeds": int(np.sum(result.failed)),
+            "searched": [
+                {
+                    **p.options,
+                    "val_mean": float(np.mean(p.result.val_score)),
+                    "score_mean": float(np.mean(p.result.score)),
+                }
+                for p in points
+            ],
+            "spectrum": "exact" if self.exact else f"{_TOP} largest (Lanczos, uncertified)",
+        }
+
+    def _measured(self, model: DeepGNN, best: SweepPoint) -> dict[str, np.ndarray]:
+        arrays = {f"history/{name}": values for name, values in best.result.history._asdict().items()}
+        for state in STATES:
+            params = best.result.initial_params if state == "initial" else best.result.final_params
+            measured = _measure_seeds(model, params, self.task)
+            arrays |= {f"{state}/{name}": np.asarray(values) for name, values in measured.items()}
+            first = jax.tree.map(lambda a: a[0], params)
+            for layer in sorted({0, model.depth // 2, model.depth - 1}):
+                arrays |= self._spectrum(model, first, layer, f"{state}/singular_values/{layer}")
+        return arrays
+
+    def _spectrum(self, model: DeepGNN, params: Any, layer: int, name: str) -> dict[str, np.ndarray]:
+        try:
+            J = jacobian(*model.layer_fn(params, self.graph, self.task.x, layer=layer, dtype=jnp.float64))
+        except ValueError:  # a network whose features overflow has no Jacobian
+            return {name: np.zeros(0)}
+        if self.exact:
+            return {name: J.singular_values()}
+        largest = J.extremes(_TOP)
+        return {name: largest.values, f"{name}/lower": largest.lower, f"{name}/upper": largest.upper}
+
+    def _fingerprint(self, key: tuple[int, str]) -> str:
+        """Of everything that a cell's numbers depend on: options, data, versions and device."""
+        irrelevant = ("depths", "remedies") if "frobenius" in key[1] else ("depths", "remedies", "bound_c")
+        config = {k: v for k, v in asdict(self.config).items() if k not in irrelevant}
+        described = json.dumps([config, self.width, key, environment()], sort_keys=True)
+        digest = hashlib.sha256(described.encode())
+        for array in jax.tree.leaves(self.task):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def layer_measures(X: Array, P: Any) -> dict[str, Array]:
+    """Every layer's measures of signals X [L, n, d], each [L]."""
+    functions = {
+        "mu": measures.mu,
+        "relative_mu": measures.relative_mu,
+        "dirichlet": lambda X: measures.dirichlet(X, P),
+        "normalised_dirichlet": lambda X: measures.normalised_dirichlet(X, P),
+        "energy": measures.energy,
+        "norm": measures.norm,
+        "off_degree_span": lambda X: measures.off_degree_span(X, P),
+    }
+    return {name: jax.vmap(function)(X) for name, function in functions.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def _measure_seeds(model: DeepGNN, params: Any, task: NodeClassification) -> dict[str, Array]:
+    """Measures of X, G and B at every layer for every seed, each [seeds, layers]; one seed after another."""
+
+    def measure(params):
+        loss = Partial(masked_cross_entropy, task.labels, task.train_mask)
+        trace = probe(model, params, task.graph, task.x, loss)
+        signals = {"features": trace.features, "feature_grads": trace.feature_grads, "errors": trace.errors}
+        measured = {
+            f"{signal}/{name}": values
+            for signal, X in signals.items()
+            for name, values in layer_measures(X, task.graph.propagation).items()
+        }
+        return measured | {"weight_grads": trace.weight_grads}
+
+    return jax.lax.map(measure, params)
+
+
+def _reporter(report: Report | None, label: str, done: float, total: float, per_step: float) -> Callable[[int], None]:
+    def tell(steps: int) -> None:
+        if report is not None:
+            report(label, done + per_step * steps, total)
+
+    return tell
+
+
+def _cached(stem: Path, fingerprint: str, run: Callable[[], Cell]) -> Cell:
+    """The cell from its two files where they are there and whole; otherwise it is run and written, the JSON last.
+
+    The fingerprint is part of the name, so that a study with other options in the same folder overwrites nothing.
+    """
+    stem = stem.with_name(f"{stem.name}-{fingerprint[:12]}")
+    summary_file, arrays_file = Path(f"{stem}.json"), Path(f"{stem}.npz")
+    try:
+        stored = json.loads(summary_file.read_text())
+        if stored["fingerprint"] == fingerprint:
+            with np.load(arrays_file, allow_pickle=False) as archive:
+                return Cell(stored["summary"], dict(archive))
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        EOFError,
+        zipfile.BadZipFile,
+    ):  # nothing there, or it is damaged: run it again
+        pass
+    cell = run()
+    write_arrays(arrays_file, cell.arrays)
+    write_json(summary_file, {"fingerprint": fingerprint, "summary": cell.summary})
+    return cell
