@@ -6,6 +6,7 @@ Exit code 0 done, 2 bad input (one line on standard error), 130 interrupted (wha
 import contextlib
 import io
 import json
+import re
 import shlex
 import sys
 import warnings
@@ -157,7 +158,8 @@ def _sentence(box: str) -> str:
     """The first paragraph in tyro's box, on one line."""
     lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
     rule = next((i for i, line in enumerate(lines) if line.startswith("───")), len(lines))
-    return " ".join(lines[:rule]) or "the arguments are not understood; see jaxgnn --help"
+    sentence = " ".join(lines[:rule]) or "the arguments are not understood"
+    return f"{re.sub(r'^Error parsing __[^:]*: ', '', sentence)}; see jaxgnn --help"
 
 
 def _comma_separated(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:

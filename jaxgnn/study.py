@@ -188,27 +188,19 @@ class Study:
 
     def facts(self) -> list[str]:
         """Sentences about the data that a reader of the numbers needs: sizes, split, components, lambda."""
-        n, labels = self.graph.num_nodes, components(self.graph)
-        masks = ", ".join(
-            f"{int(np.sum(m))} {name}" for name, m in zip(("training", "validation", "test"), self._masks)
-        )
-        sizes = (
-            f"{self.dataset.name}: {n} nodes, {self.graph.num_edges} directed edges, {self.dataset.x.shape[1]} features"
-        )
-        facts = [f"{sizes}, {self.dataset.num_classes} classes; split {self.dataset.split} with {masks} nodes."]
-        connected = (
-            f"{labels.max(initial=-1) + 1} connected components, the largest of {np.bincount(labels).max()} nodes"
-        )
-        P = self.graph.propagation
+        ds, P = self.dataset, self.graph.propagation
+        masks = {"training": ds.train_mask, "validation": ds.val_mask, "test": ds.test_mask}
+        split = ", ".join(f"{int(np.sum(mask))} {name}" for name, mask in masks.items())
+        sizes = f"{self.graph.num_nodes} nodes, {self.graph.num_edges} directed edges, {ds.x.shape[1]} features"
+        component_sizes = np.bincount(components(self.graph))
+        connected = f"{component_sizes.size} connected components, the largest of {component_sizes.max()} nodes"
         if P.backward is None:
-            rate = second_eigenvalue(self.graph)
-            deepest = max(self.config.depths)
+            rate, deepest = second_eigenvalue(self.graph), max(self.config.depths)
             connected += f", where P ({P.normalisation}) has λ = {rate:.4f} (λ^{deepest} = {rate**deepest:.2g})"
-        return [*facts, f"{connected}."]
-
-    @property
-    def _masks(self) -> tuple[np.ndarray, ...]:
-        return self.dataset.train_mask, self.dataset.val_mask, self.dataset.test_mask
+        return [
+            f"{ds.name}: {sizes}, {ds.num_classes} classes; split {ds.split} with {split} nodes.",
+            f"{connected}.",
+        ]
 
     @staticmethod
     def _name(key: tuple[int, str]) -> str:
@@ -251,14 +243,7 @@ class Study:
             "train_loss": float(np.mean(result.train_loss)),
             "constant_loss": self.task.constant_loss(),
             "failed_seeds": int(np.sum(result.failed)),
-            "searched": [
-                {
-                    **p.options,
-                    "val_mean": float(np.mean(p.result.val_score)),
-                    "score_mean": float(np.mean(p.result.score)),
-                }
-                for p in points
-            ],
+            "searched": [p.options | {"val_mean": float(np.mean(p.result.val_score))} for p in points if p.options],
             "spectrum": "exact" if self.exact else f"{_TOP} largest (Lanczos, uncertified)",
         }
 

@@ -7,7 +7,7 @@ over numeric options, a few steps of all runs at a time.
 import itertools
 import json
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -147,7 +147,7 @@ def make_train(model: DeepGNN, task: Task, config: TrainConfig) -> Callable[...,
     def train(key: Array, hyper: Hyper | None = None) -> tuple[TrainState, Metrics]:
         hyper = default_hyper(model, config) if hyper is None else hyper
         state = _init(model, task, key, hyper)
-        return jax.lax.scan(lambda s, _: _step(model, config.patience, task, hyper, s), state, length=config.steps)
+        return _scan(model, config.patience, task, config.steps, hyper, state, length=config.steps)
 
     return train
 
@@ -271,8 +271,7 @@ def _step(model: DeepGNN, patience: int, task: Task, hyper: Hyper, state: TrainS
     after = state._replace(
         params=params, optimiser=optimiser, best=best, step=state.step + 1, stopped=stopped, failed=failed
     )
-    nothing = jax.tree.map(lambda m: jnp.full_like(m, jnp.nan), metrics)
-    return _select(state.stopped, (state, nothing), (after, metrics))
+    return after, metrics
 
 
 def _metrics(task: Task, logits: Array) -> Metrics:
@@ -298,20 +297,23 @@ def _start(model: DeepGNN, task: Task, keys, hypers, one_by_one: bool) -> TrainS
     return _runs(one_by_one, lambda key, hyper: _init(model, task, key, hyper), (keys, hypers))
 
 
-@partial(jax.jit, static_argnums=(0, 1, 5, 6), donate_argnums=4)
-def _advance(model, patience, task, hypers, states, steps: int, one_by_one: bool):
-    def run(state, hyper):
-        def step(state, _):
-            if not one_by_one:
-                return _step(model, patience, task, hyper, state)
-            # One run at a time: one that has stopped costs nothing.
-            nothing = Metrics(*(jnp.float32(jnp.nan),) * len(Metrics._fields))
-            proceed = partial(_step, model, patience, task, hyper)
-            return jax.lax.cond(state.stopped, lambda s: (s, nothing), proceed, state)
+@partial(jax.jit, static_argnums=(0, 1, 6), donate_argnums=5)
+def _advance(model, patience, task, total, hypers, states, one_by_one: bool):
+    """_CHUNK steps of every run; those after step `total` do nothing, so that one program serves any number of steps."""
+    run = partial(_scan, model, patience, task, total, length=_CHUNK)
+    return _runs(one_by_one, run, (hypers, states))
 
-        return jax.lax.scan(step, state, length=steps)
 
-    return _runs(one_by_one, run, (states, hypers))
+def _scan(model, patience, task, total, hyper: Hyper, state: TrainState, *, length: int) -> tuple[TrainState, Metrics]:
+    """`length` steps of one run, without effect once it has stopped or is at step `total`."""
+    nothing = Metrics(*(jnp.float32(jnp.nan),) * len(Metrics._fields))
+
+    def step(state, _):
+        # One run after another, a step without effect costs nothing; side by side, `cond` becomes a selection.
+        proceed = partial(_step, model, patience, task, hyper)
+        return jax.lax.cond(state.stopped | (state.step >= total), lambda s: (s, nothing), proceed, state)
+
+    return jax.lax.scan(step, state, length=length)
 
 
 @partial(jax.jit, static_argnums=(0, 3))
@@ -326,21 +328,16 @@ def _drive(model, config: TrainConfig, task, hypers, keys, *, one_by_one: bool, 
     states = _start(model, task, keys, hypers, one_by_one)
     initial = jax.tree.map(jnp.copy, states.params)  # `states` is donated to the first steps
     history = []
-    for done, steps in _chunks(config.steps):
-        states, metrics = _advance(model, config.patience, task, hypers, states, steps, one_by_one)
-        history.append(jax.tree.map(np.asarray, metrics))
+    for done in range(0, config.steps, _CHUNK):
+        states, metrics = _advance(model, config.patience, task, config.steps, hypers, states, one_by_one)
+        history.append(jax.tree.map(lambda m, left=config.steps - done: np.asarray(m)[:, :left], metrics))
         log.append(done, history[-1])
         if progress is not None:
-            progress(done + steps)
+            progress(min(done + _CHUNK, config.steps))
         if np.asarray(states.stopped).all():
             break
     joined = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *history)
     return initial, states, joined
-
-
-def _chunks(steps: int) -> Iterator[tuple[int, int]]:
-    for done in range(0, steps, _CHUNK):
-        yield done, min(_CHUNK, steps - done)
 
 
 def _results(

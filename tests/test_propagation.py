@@ -70,9 +70,8 @@ TRANSFORMS = {
 }
 
 
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
-def test_backends_equal_the_dense_matrix(edges, backend, normalisation, dtype):
-    P = jg.prepare(**edges, normalisation=normalisation, backend=backend).propagation
+def test_backends_equal_the_dense_matrix(edges, backend, dtype):
+    P = jg.prepare(**edges, normalisation="row", backend=backend).propagation
     A = P.dense()
     X = signal(len(A), 3, dtype=dtype)
     exact = np.asarray(X, np.float64)
@@ -86,9 +85,8 @@ def test_backends_equal_the_dense_matrix(edges, backend, normalisation, dtype):
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("name", ["star", "directed"])
-def test_transforms_equal_those_of_the_dense_matrix(graphs, backend, transform, name, dtype):
-    edges = graphs.star(9) if name == "star" else graphs.directed()
+def test_transforms_equal_those_of_the_dense_matrix(graphs, backend, transform, dtype):
+    edges = graphs.star(9) if dtype == np.float64 else graphs.directed()
     P = jg.prepare(**edges, normalisation="row", backend=backend).propagation
     A = P.dense()
     X = signal(len(A), 2, dtype=dtype)
@@ -125,9 +123,8 @@ def test_trailing_axes_are_carried(graphs, backend, shape):
     assert (P @ X).shape == X.shape
 
 
-@pytest.mark.parametrize("normalisation", NORMALISATIONS)
-def test_adjoint(edges, backend, normalisation, x64):
-    P = jg.prepare(**edges, normalisation=normalisation, backend=backend).propagation
+def test_adjoint(edges, backend, x64):
+    P = jg.prepare(**edges, normalisation="row", backend=backend).propagation
     X, Y = (signal(P.num_nodes, 2, seed=s, dtype=np.float64) for s in (0, 1))
     size = float(jnp.sum(jnp.abs(P @ jnp.abs(X)) * jnp.abs(Y)))
     difference = jnp.sum((P @ X) * Y) - jnp.sum(X * (P.T @ Y))
@@ -191,11 +188,10 @@ def test_what_is_not_finite_reaches_the_node_and_its_out_neighbours_only(graphs,
         assert (~np.isfinite(out[reached & (P.dense()[:, u] != 0)])).all()
 
 
-@pytest.mark.parametrize("normalisation", [*NORMALISATIONS, "doubly"])
-@pytest.mark.parametrize("loops", [None, False])
+@pytest.mark.parametrize(
+    ("normalisation", "loops"), [(name, loops) for name in NORMALISATIONS for loops in (None, False)] + [("doubly", None)]
+)
 def test_lone_nodes_give_no_nan(graphs, backend, normalisation, loops):
-    if normalisation == "doubly" and loops is False:
-        pytest.skip("refused")
     P = jg.prepare(**graphs.isolated(), normalisation=normalisation, loops=loops, backend=backend).propagation
     X = signal(9, 2)
     lone = [0, 3, 7, 8]

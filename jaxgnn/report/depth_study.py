@@ -21,14 +21,14 @@ _BY_LAYER = (
         "features/relative_mu",
         "Features: μ relative to the norm",
         "μ(X⁽ˡ⁾) / ‖X⁽ˡ⁾‖",
-        "relative μ of the features",
+        "the features' relative μ",
         False,
     ),
     (
         "feature_grads/relative_mu",
         "Gradients: μ relative to the norm",
         "μ(G⁽ˡ⁾) / ‖G⁽ˡ⁾‖",
-        "relative μ of the gradients",
+        "the gradients' relative μ",
         True,
     ),
 )
@@ -59,7 +59,7 @@ def write_study(out: Path, results: Mapping[str, Any], arrays: Arrays, command: 
 
 
 def headline(cells: Sequence[Mapping[str, Any]]) -> str:
-    """The study's finding in one or two sentences, from its numbers: the deepest plain network against the best remedy."""
+    """The study's finding in one or two sentences: the deepest plain network against the best remedy."""
     depth = max(cell["depth"] for cell in cells)
     deepest = [cell for cell in cells if cell["depth"] == depth]
     best = max(deepest, key=lambda cell: cell["score_mean"])
@@ -115,7 +115,9 @@ def _depth_section(figures: Path, depth: int, cells: Sequence[Mapping[str, Any]]
     for layer in layers:
         blocks.extend(_spectrum_block(figures, depth, layer, state, cells, arrays) for state in ("initial", "trained"))
     return Section(
-        f"Depth {depth}", ["Dotted: at initialisation. Solid: after training. Medians over seeds."], figures=blocks
+        f"Depth {depth}",
+        ["Dotted: at initialisation. Solid: after training. Medians over seeds; a line that ends has reached 0."],
+        figures=blocks,
     )
 
 
@@ -169,7 +171,7 @@ def _change(values: np.ndarray, backward: bool) -> str:
         return "overflow"
     if start <= 0:
         return "0 throughout" if end <= 0 else "from 0"
-    return "to 0" if end <= 0 else f"{end / start:.1e}"
+    return "to 0" if end <= 0 else f"{end / start:.2g}"
 
 
 def _range(sigma: np.ndarray, everything: bool) -> str:

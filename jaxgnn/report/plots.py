@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from jaxgnn.storage import write_atomically
 
@@ -118,6 +118,9 @@ def _log_axis(axes: Axes, values: Sequence[np.ndarray]) -> None:
     margin = max(0.05 * (high - low), 0.15)
     axes.set_yscale("log")
     axes.set_ylim(10 ** (low - margin), 10 ** (high + margin))
-    axes.yaxis.set_major_locator(LogLocator(numticks=8))
-    if high - low > 2:
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    if high - low > 1.2:
+        axes.yaxis.set_major_locator(LogLocator(numticks=8))
+    else:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))

@@ -1,0 +1,309 @@
+import jax
+import jraph
+import numpy as np
+import pytest
+
+import jaxgnn as jg
+
+
+def matrix(edges, normalisation, **options):
+    return jg.prepare(**edges, normalisation=normalisation, **options).propagation.dense()
+
+
+def as_tuple(senders, receivers, n_node, edges=None):
+    return jraph.GraphsTuple(
+        nodes=None,
+        edges=edges,
+        senders=np.asarray(senders, np.int32),
+        receivers=np.asarray(receivers, np.int32),
+        globals=None,
+        n_node=np.asarray(n_node, np.int32),
+        n_edge=np.asarray([len(senders)], np.int32),
+    )
+
+
+@pytest.mark.parametrize("normalisation", ["sym", "row", "doubly"])
+def test_ring_has_thirds(graphs, normalisation):
+    expected = sum(np.roll(np.eye(6), k, axis=1) for k in (-1, 0, 1)) / 3
+    np.testing.assert_allclose(matrix(graphs.ring(6), normalisation), expected, rtol=1e-15)
+
+
+def test_complete_graph_averages(graphs):
+    for normalisation in ("sym", "row", "doubly"):
+        np.testing.assert_allclose(matrix(graphs.complete(5), normalisation), np.full((5, 5), 0.2), rtol=1e-15)
+
+
+def test_star_entries(graphs):
+    n = 6
+    sym, row, doubly = (matrix(graphs.star(n), name) for name in ("sym", "row", "doubly"))
+    # D~ = n at the centre, 2 at the leaves; d = n - 1 and 1.
+    np.testing.assert_allclose([sym[0, 0], sym[1, 1], sym[0, 1], sym[1, 0]], [1 / n, 0.5] + [(2 * n) ** -0.5] * 2)
+    np.testing.assert_allclose([row[0, 0], row[1, 1], row[0, 1], row[1, 0]], [1 / n, 0.5, 1 / n, 0.5])
+    np.testing.assert_allclose([doubly[0, 0], doubly[1, 1], doubly[0, 1], doubly[1, 0]], [1 / n, 1 - 1 / n] + [1 / n] * 2)
+    for P in (sym, row, doubly):
+        assert P[1, 2] == 0
+
+
+def test_star_row_is_not_a_contraction(graphs):
+    # PAPERS.md: the row-stochastic 51-node star has ||P||_2 = 3.57.
+    assert np.linalg.norm(matrix(graphs.star(51), "row"), 2) == pytest.approx(3.57, abs=5e-3)
+
+
+def test_path_metropolis_entries(graphs):
+    P = matrix(graphs.path(4), "doubly")
+    third = 1 / 3
+    expected = [[2 * third, third, 0, 0], [third] * 3 + [0], [0] + [third] * 3, [0, 0, third, 2 * third]]
+    np.testing.assert_allclose(P, expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["ring", "star", "path", "complete"])
+@pytest.mark.parametrize("n", [3, 8])
+def test_metropolis_is_doubly_stochastic_and_its_diagonal_positive(graphs, name, n):
+    edges = getattr(graphs, name)(n)
+    P = matrix(edges, "doubly")
+    degree = np.bincount(edges["receivers"], minlength=n)
+    np.testing.assert_array_equal(P, P.T)
+    np.testing.assert_allclose(P.sum(1), 1, rtol=1e-15)
+    np.testing.assert_allclose(P.sum(0), 1, rtol=1e-15)
+    assert (np.diag(P) >= 1 / (1 + degree) - 1e-15).all()
+    assert (P >= 0).all()
+
+
+def test_metropolis_ignores_loops_that_are_there(graphs):
+    edges = graphs.path(4)
+    looped = {k: np.append(edges[k], [2]) for k in ("senders", "receivers")} | {"num_nodes": 4}
+    np.testing.assert_array_equal(matrix(looped, "doubly"), matrix(edges, "doubly"))
+
+
+def test_even_ring_has_no_eigenvalue_minus_one(graphs):
+    values = np.linalg.eigvalsh(matrix(graphs.ring(8), "doubly"))
+    np.testing.assert_allclose(values, np.sort((1 + 2 * np.cos(2 * np.pi * np.arange(8) / 8)) / 3), atol=1e-14)
+    assert values.min() == pytest.approx(-1 / 3)
+
+
+def test_row_sums(edges):
+    np.testing.assert_allclose(matrix(edges, "row").sum(1), 1, rtol=1e-14)
+    rows = matrix(edges, "row", loops=False).sum(1)
+    heard = np.isin(np.arange(edges["num_nodes"]), edges["receivers"])
+    np.testing.assert_allclose(rows, heard, rtol=1e-14)
+
+
+def test_sym_has_spectrum_in_the_unit_interval_and_fixes_the_root_of_the_degrees(graphs):
+    P = jg.prepare(**graphs.several_components(), normalisation="sym").propagation
+    values = np.linalg.eigvalsh(P.dense())
+    assert values.min() > -1
+    assert values.max() == pytest.approx(1, abs=1e-14)
+    assert np.sum(values > 1 - 1e-10) == 5  # one for each component
+    np.testing.assert_allclose(P.dense() @ np.sqrt(P.degree), np.sqrt(P.degree), rtol=1e-14)
+
+
+def test_sym_of_a_symmetric_graph_is_symmetric_to_the_last_bit(karate):
+    P = jg.prepare(karate.graph, normalisation="sym").propagation
+    np.testing.assert_array_equal(P.dense(), P.dense().T)
+    assert P.backward is None
+
+
+def test_sym_of_a_directed_graph_uses_receiver_in_degrees():
+    # 0 -> 2, 1 -> 2, 2 -> 3: in-degrees 0, 0, 2, 1, and 1 more for each loop.
+    P = matrix({"senders": [0, 1, 2], "receivers": [2, 2, 3], "num_nodes": 4}, "sym")
+    expected = np.diag([1, 1, 1 / 3, 1 / 2])
+    expected[2, :2] = 1 / np.sqrt(3)
+    expected[3, 2] = 1 / np.sqrt(6)
+    np.testing.assert_allclose(P, expected, rtol=1e-15)
+
+
+def test_loops_are_added_by_all_but_raw_unless_said_otherwise(graphs):
+    edges = graphs.path(3)
+    assert not np.diag(matrix(edges, "raw")).any()
+    np.testing.assert_array_equal(np.diag(matrix(edges, "raw", loops=True)), 1)
+    for normalisation in ("sym", "row"):
+        assert np.diag(matrix(edges, normalisation)).all()
+        assert not np.diag(matrix(edges, normalisation, loops=False)).any()
+    np.testing.assert_allclose(matrix(edges, "row", loops=False)[1], [0.5, 0, 0.5])
+
+
+def test_loops_that_are_there_are_not_doubled():
+    P = matrix({"senders": [0, 1, 1], "receivers": [1, 0, 1], "num_nodes": 2}, "raw", loops=True)
+    np.testing.assert_array_equal(P, np.ones((2, 2)))
+    heavy = {"senders": [0, 1, 1], "receivers": [1, 0, 1], "num_nodes": 2, "weights": [1.0, 1.0, 5.0]}
+    np.testing.assert_array_equal(matrix(heavy, "raw", loops=True), [[1, 1], [1, 5]])
+
+
+def test_added_loops_are_in_the_propagation_only(graphs):
+    graph = jg.prepare(**graphs.ring(5), normalisation="sym")
+    assert graph.num_edges == 10
+    assert (np.asarray(graph.senders) != np.asarray(graph.receivers)).all()
+    assert graph.propagation.sparse().nnz == 15
+
+
+def test_duplicates_are_one_edge_and_weights_add_up():
+    edges = {"senders": [0, 0, 0, 1], "receivers": [1, 1, 1, 0], "num_nodes": 2}
+    np.testing.assert_array_equal(matrix(edges, "raw"), [[0, 1], [1, 0]])
+    weighted = matrix(edges | {"weights": [0.5, 1.5, 2.0, 3.0]}, "raw")
+    np.testing.assert_array_equal(weighted, [[0, 3], [4, 0]])
+    assert jg.prepare(**edges).num_edges == 2
+
+
+def test_weights_normalise():
+    edges = {"senders": [1, 2, 0], "receivers": [0, 0, 1], "num_nodes": 3, "weights": [1.0, 3.0, 2.0]}
+    np.testing.assert_allclose(matrix(edges, "row", loops=False), [[0, 0.25, 0.75], [1, 0, 0], [0, 0, 0]])
+    # D~ = 5, 3, 1
+    expected = np.array([[1 / 5, 1 / 15**0.5, 3 / 5**0.5], [2 / 15**0.5, 1 / 3, 0], [0, 0, 1]])
+    np.testing.assert_allclose(matrix(edges, "sym"), expected, rtol=1e-15)
+
+
+def test_edges_are_sorted_by_receiver_then_sender(edges):
+    graph = jg.prepare(**edges)
+    pairs = list(zip(graph.receivers.tolist(), graph.senders.tolist(), strict=True))
+    assert pairs == sorted(set(zip(edges["receivers"].tolist(), edges["senders"].tolist(), strict=True)))
+
+
+def test_edge_features_follow_their_edges_through_sorting_and_merging():
+    senders, receivers = [2, 0, 1, 0, 2], [0, 1, 0, 1, 1]
+    features = {"kind": np.array([20, 1, 10, 1, 21]), "x": np.array([[2.0], [0.0], [1.0], [0.0], [3.0]])}
+    graph = jg.prepare(as_tuple(senders, receivers, [3], features))
+    np.testing.assert_array_equal(graph.senders, [1, 2, 0, 2])
+    np.testing.assert_array_equal(graph.receivers, [0, 0, 1, 1])
+    np.testing.assert_array_equal(graph.graphs_tuple.edges["kind"], [10, 20, 1, 21])
+    np.testing.assert_array_equal(graph.graphs_tuple.edges["x"], [[1], [2], [0], [3]])
+
+
+def test_duplicates_with_different_features_are_refused():
+    with pytest.raises(ValueError, match=r"^duplicate edges have different features: merge them before prepare\(\)$"):
+        jg.prepare(as_tuple([0, 0], [1, 1], [2], np.array([1.0, 2.0])))
+
+
+@pytest.mark.parametrize("name", ["star", "directed"])
+def test_a_graphs_tuple_gives_what_edge_arrays_give(graphs, name):
+    edges = graphs.star(6) if name == "star" else graphs.directed()
+    one = jg.prepare(as_tuple(edges["senders"], edges["receivers"], [edges["num_nodes"]]))
+    other = jg.prepare(**edges)
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_several_graphs_are_a_disjoint_union_with_their_edges_counted(graphs):
+    parts = [graphs.ring(4), graphs.edgeless(2), graphs.star(3)]
+    tuples = [as_tuple(e["senders"], e["receivers"], [e["num_nodes"]]) for e in parts]
+    graph = jg.prepare(jraph.batch_np(tuples), normalisation="row")
+    np.testing.assert_array_equal(graph.graphs_tuple.n_node, [4, 2, 3])
+    np.testing.assert_array_equal(graph.graphs_tuple.n_edge, [8, 0, 4])
+    expected = np.zeros((9, 9))
+    for start, edges in zip((0, 4, 6), parts, strict=True):
+        stop = start + edges["num_nodes"]
+        expected[start:stop, start:stop] = matrix(edges, "row")
+    np.testing.assert_array_equal(graph.propagation.dense(), expected)
+
+
+@pytest.mark.parametrize("normalisation", ["sym", "row", "raw"])
+def test_relabelling_the_nodes_permutes_the_matrix(graphs, normalisation):
+    edges = graphs.directed()
+    new = np.random.default_rng(1).permutation(12)
+    relabelled = edges | {"senders": new[edges["senders"]], "receivers": new[edges["receivers"]]}
+    P, Q = matrix(edges, normalisation), matrix(relabelled, normalisation)
+    np.testing.assert_array_equal(Q[np.ix_(new, new)], P)
+
+
+def test_components_are_weak_and_numbered_by_first_node(graphs):
+    expected = [0] * 5 + [1] * 3 + [2] * 6 + [3, 4]
+    np.testing.assert_array_equal(jg.components(jg.prepare(**graphs.several_components())), expected)
+    one_way = as_tuple([4, 3, 0], [2, 1, 4], [5])  # 0 -> 4 -> 2, 3 -> 1
+    np.testing.assert_array_equal(jg.components(one_way), [0, 1, 0, 1, 0])
+    np.testing.assert_array_equal(jg.components(jg.prepare(one_way)), [0, 1, 0, 1, 0])
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_components_without_edges(graphs, n):
+    np.testing.assert_array_equal(jg.components(jg.prepare(**graphs.edgeless(n))), np.arange(n))
+
+
+@pytest.mark.parametrize("normalisation", ["sym", "row", "doubly", "raw"])
+def test_empty_lists_are_a_graph_without_edges(normalisation):
+    graph = jg.prepare(senders=[], receivers=[], num_nodes=3, normalisation=normalisation)
+    assert (graph.num_nodes, graph.num_edges) == (3, 0)
+    np.testing.assert_array_equal(graph.propagation.dense(), np.eye(3) * (normalisation != "raw"))
+
+
+def test_cora_has_its_known_shape(cora):
+    graph = jg.prepare(cora.graph)
+    assert (graph.num_nodes, graph.num_edges) == (2708, 10556)
+    assert jg.components(graph).max() + 1 == 78
+    np.testing.assert_array_equal(graph.propagation.sparse().diagonal() > 0, True)
+
+
+PATH = {"senders": [0, 1], "receivers": [1, 2], "num_nodes": 3}
+REFUSED = {
+    "normalisation": ({"normalisation": "magic"}, "normalisation='magic' is not known: allowed are sym, row, doubly, raw"),
+    "receiver missing": (
+        {"receivers": [1, 3]},
+        "edge 1 has receiver 3, a node that is not there: nodes are 0 to 2",
+    ),
+    "sender missing": (
+        {"senders": [-1, 1]},
+        "edge 0 has sender -1, a node that is not there: nodes are 0 to 2",
+    ),
+    "different lengths": (
+        {"senders": [0]},
+        "senders (1,) and receivers (2,) must be one-dimensional and equally long",
+    ),
+    "two dimensions": (
+        {"senders": [[0, 1]], "receivers": [[1, 2]]},
+        "senders (1, 2) and receivers (1, 2) must be one-dimensional and equally long",
+    ),
+    "not integers": ({"senders": [0.0, 1.0]}, "senders have dtype float64: node numbers must be integers"),
+    "negative size": ({"num_nodes": -1}, "num_nodes=-1 is negative: a graph has 0 nodes or more"),
+    "no size": ({"num_nodes": None}, "prepare: senders, receivers and num_nodes are all needed for edge arrays"),
+    "no receivers": ({"receivers": None}, "prepare: senders, receivers and num_nodes are all needed for edge arrays"),
+    "weights": ({"weights": [1.0]}, "weights have shape (1,): one weight for each of 2 edges is needed"),
+    "NaN": ({"weights": [1.0, np.nan]}, "the weight of edge 1 is nan: weights must be finite"),
+    "infinite": ({"weights": [np.inf, 1.0]}, "the weight of edge 0 is inf: weights must be finite"),
+    "negative, sym": (
+        {"weights": [1.0, -2.0]},
+        "an edge weight is -2.0: normalisation='sym' needs weights of 0 or more",
+    ),
+    "negative, row": (
+        {"weights": [1.0, -2.0], "normalisation": "row"},
+        "an edge weight is -2.0: normalisation='row' needs weights of 0 or more",
+    ),
+    "asymmetric": (
+        {"senders": [0, 1, 1], "receivers": [1, 0, 2], "normalisation": "doubly"},
+        'normalisation="doubly" needs a symmetric graph: edge 1 -> 2 has no edge back',
+    ),
+    "weighted": (
+        {"senders": [0, 1], "receivers": [1, 0], "weights": [1.0, 1.0], "normalisation": "doubly"},
+        'normalisation="doubly" takes no edge weights: Metropolis weights follow from the degrees',
+    ),
+    "no loops": (
+        {"senders": [0, 1], "receivers": [1, 0], "loops": False, "normalisation": "doubly"},
+        'loops=False does not go with normalisation="doubly": its diagonal is 1 - sum_v P_uv',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_wrong_is_refused_in_one_sentence(case):
+    changes, sentence = REFUSED[case]
+    with pytest.raises(ValueError) as error:  # noqa: PT011: the whole sentence is compared
+        jg.prepare(**(PATH | changes))
+    assert str(error.value) == sentence
+
+
+def test_the_missing_edge_back_is_the_one_that_is_missing():
+    with pytest.raises(ValueError, match="edge (0 -> 2|2 -> 0) has no edge back") as error:
+        jg.prepare(senders=[0, 1, 2], receivers=[1, 0, 0], num_nodes=3, normalisation="doubly")
+    assert "2 -> 0" in str(error.value)
+
+
+def test_both_inputs_are_refused():
+    graph = as_tuple([0], [1], [2])
+    with pytest.raises(ValueError, match=r"^prepare: pass a GraphsTuple or senders, receivers and num_nodes, not both$"):
+        jg.prepare(graph, num_nodes=2)
+
+
+def test_negative_weights_are_allowed_where_no_degree_is_needed():
+    np.testing.assert_array_equal(matrix(PATH | {"weights": [1.0, -2.0]}, "raw"), [[0, 0, 0], [1, 0, 0], [0, -2, 0]])
+
+
+def test_no_input_at_all():
+    with pytest.raises(ValueError, match="are all needed"):
+        jg.prepare()
