@@ -137,7 +137,7 @@ def off_span(X: Float[Array, "n d"], v: Float[Array, "n"]) -> Float[Array, ""]:
     A seminorm in X: triangle inequality, homogeneous, zero exactly where all columns are multiples of v.
     """
     v = jnp.asarray(v, X.dtype)
-    return norm(X - v[:, None] * _ratio(v @ X, jnp.sum(v**2)))
+    return norm(X - jnp.outer(v, _ratio(v @ X, jnp.sum(v**2))))
 
 
 def off_degree_span(X: Float[Array, "n d"], P: Propagation) -> Float[Array, ""]:

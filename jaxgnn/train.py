@@ -299,7 +299,7 @@ def _start(model: DeepGNN, task: Task, keys, hypers, one_by_one: bool) -> TrainS
 
 @partial(jax.jit, static_argnums=(0, 1, 6), donate_argnums=5)
 def _advance(model, patience, task, total, hypers, states, one_by_one: bool):
-    """_CHUNK steps of every run; those after step `total` do nothing, so that one program serves any number of steps."""
+    """_CHUNK steps of every run, those after step `total` without effect: one program for any number of steps."""
     run = partial(_scan, model, patience, task, total, length=_CHUNK)
     return _runs(one_by_one, run, (hypers, states))
 

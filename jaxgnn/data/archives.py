@@ -3,8 +3,8 @@
 import math
 import zipfile
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def _read_member(archive: zipfile.ZipFile, file: str, key: str) -> np.ndarray:
         return _read_array(stream, member.file_size, file, key)
 
 
-def _read_array(stream: IO[bytes], size: int, file: str, key: str) -> np.ndarray:
+def _read_array(stream: BufferedIOBase, size: int, file: str, key: str) -> np.ndarray:
     # np.load would allocate whatever shape the header declares; here it must fit the member's size first.
     version = np.lib.format.read_magic(stream)
     headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

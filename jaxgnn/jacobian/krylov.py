@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matfree import decomp
 
+from jaxgnn.memory import require_memory
+
 
 class Extremes(NamedTuple):
     """Singular values with bounds.
@@ -27,11 +29,12 @@ class Extremes(NamedTuple):
     certified: Bool[np.ndarray, "k"]
 
 
-def largest(f, h, shape: tuple[int, int], *, k: int, tolerance: float = 1e-8) -> Extremes:
+def largest(f, h, shape: tuple[int, int], *, k: int, max_steps: int, tolerance: float = 1e-8) -> Extremes:
     """The k largest singular values of f's Jacobian at h, with full re-orthogonalisation.
 
-    Steps are doubled until every residual is below `tolerance` sigma_1 (at least 1e4 eps of h's precision), or
-    the Krylov space is exhausted. A single start vector finds one copy of a multiple singular value only.
+    Steps are doubled, from 4 k, until every residual is below `tolerance` sigma_1 (at least 1e4 eps of h's
+    precision), the Krylov space is exhausted, or `max_steps` is reached; what is left is in the upper bounds.
+    A single start vector finds one copy of a multiple singular value only.
     """
     size = min(shape)
     k = min(k, size)
@@ -39,13 +42,16 @@ def largest(f, h, shape: tuple[int, int], *, k: int, tolerance: float = 1e-8) ->
         return Extremes(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, bool))
     tolerance = max(tolerance, 1e4 * float(np.finfo(h.dtype).eps))
     start = np.random.default_rng(0).standard_normal(shape[1]).astype(h.dtype)
-    steps = min(max(4 * k, 64), size)
+    max_steps = min(max(max_steps, k), size)
+    needed = 2 * max_steps * sum(shape) * h.dtype.itemsize
+    require_memory(needed, f"a Krylov space of {max_steps} steps for a {shape[0]} x {shape[1]} Jacobian", "fewer steps")
+    steps = min(4 * k, max_steps)
     while True:
         values, residuals, exhausted = _ritz(*map(np.asarray, _bidiagonalise(f, h, start, steps)))
         converged = values.size >= k and bool((residuals[:k] <= tolerance * values[0]).all())
-        if converged or exhausted or steps == size:
+        if converged or exhausted or steps == max_steps:
             break
-        steps = min(2 * steps, size)
+        steps = min(2 * steps, max_steps)
     values, residuals = (np.concatenate([a, np.zeros(k)])[:k] for a in (values, residuals))
     return Extremes(values, values.copy(), values + residuals, np.zeros(k, bool))
 

@@ -80,17 +80,18 @@ class LayerJacobian:
         """
         return self._spectrum(method, dense.eigenvalues, kronecker.eigenvalues)
 
-    def extremes(self, k: int = 20, *, which: str = "largest") -> krylov.Extremes:
+    def extremes(self, k: int = 20, *, which: str = "largest", max_steps: int = 320) -> krylov.Extremes:
         """The k largest singular values from products alone, with bounds; J is never formed.
 
-        Raises ValueError for k < 1 or another `which`.
+        At most `max_steps` products with J and with J^T; time and memory grow with steps^2 and steps times n d.
+        Raises ValueError for k < 1 or another `which`, MemoryError where the steps' vectors do not fit.
         """
         if which != "largest":
             raise ValueError(f"which={which!r} is not known: allowed is largest")
         if k < 1:
             raise ValueError(f"k={k}: allowed are 1 and more")
         with precision(self.dtype):
-            return krylov.largest(self._f, self._h, self.shape, k=k)
+            return krylov.largest(self._f, self._h, self.shape, k=k, max_steps=max_steps)
 
     def _spectrum(self, method: str, exact: Callable, closed_form: Callable) -> np.ndarray:
         if method == "exact":

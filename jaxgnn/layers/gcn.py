@@ -29,4 +29,4 @@ class GCN(nn.Module):
         P = graph.propagation
         # (P X) W = P (X W): propagate on the narrower side.
         H = W(P @ X) if X.shape[-1] <= self.features else P @ W(X)
-        return H + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else H
+        return H + self.param("bias", nn.initializers.zeros, (self.features,))[None] if self.use_bias else H

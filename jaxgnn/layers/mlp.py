@@ -27,4 +27,4 @@ class MLP(nn.Module):
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
         del graph
         H = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="linear")(X)
-        return H + self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else H
+        return H + self.param("bias", nn.initializers.zeros, (self.features,))[None] if self.use_bias else H

@@ -134,7 +134,10 @@ def _spectrum_block(figures: Path, depth: int, layer: int, state: str, cells, ar
         f"{count} singular values of ∂X⁽ˡ⁺¹⁾/∂X⁽ˡ⁾ for the first seed: {ranges or 'none, the features overflow'}."
     )
     if not everything:
-        sentence += " Lanczos, one copy of each multiple value, upper bounds not certified."
+        loose = max(_looseness(arrays[depth, c["remedy"]], f"{state}/singular_values/{layer}") for c in cells)
+        sentence += (
+            f" Lanczos (matfree): lower bounds, with residuals up to {loose:.1%}; upper bounds are not certified."
+        )
     return FigureBlock(svg, f"Jacobian of layer {layer}, {when}", sentence)
 
 
@@ -181,6 +184,12 @@ def _range(sigma: np.ndarray, everything: bool) -> str:
     zeros = sigma.size - positive.size
     tail = f", {zeros} exactly 0" if everything and zeros else ""
     return f"{_number(positive[0])} to {_number(positive[-1])}{tail}"
+
+
+def _looseness(arrays: Mapping[str, np.ndarray], name: str) -> float:
+    """The largest residual of a cell's Lanczos values, relative to the largest value."""
+    values, upper = arrays[name], arrays.get(f"{name}/upper", arrays[name])
+    return float(np.max(upper - values, initial=0.0) / np.max(values, initial=1e-300))
 
 
 def _median(values: np.ndarray) -> np.ndarray:

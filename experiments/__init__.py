@@ -1,0 +1,1 @@
+"""Experiments and benchmarks, one file each: `python -m jaxgnn.experiments.bench.compile_time`."""

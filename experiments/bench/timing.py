@@ -1,0 +1,19 @@
+"""Timing in alternation: each candidate once a round, so that drift of the machine meets all of them alike."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+
+def medians(candidates: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> dict[str, float]:
+    """Median seconds of each candidate, which is called once a round and waited for."""
+    seconds = {name: [] for name in candidates}
+    for i in range(warm_up + rounds):
+        for name, call in candidates.items():
+            started = time.perf_counter()
+            jax.block_until_ready(call())
+            if i >= warm_up:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
