@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from jaxgnn.arrays import Array
 
 Bound = Callable[[Float[Array, "d e"], Float[Array, ""]], Float[Array, "d e"]]
 

@@ -7,8 +7,9 @@ import jax
 import jraph
 import numpy as np
 import scipy.sparse as sp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from jaxgnn.arrays import Array
 from jaxgnn.propagation import Backend, Propagation, make_propagation
 
 Normalisation = Literal["sym", "row", "doubly", "raw"]
@@ -208,10 +209,10 @@ def _metropolis(A: sp.csr_matrix, *, weighted: bool):
         raise ValueError(
             f'normalisation="doubly" needs a symmetric graph: edge {sender} -> {receiver} has no edge back'
         )
-    A = A.tocoo()
-    degree = np.bincount(A.coords[0], minlength=A.shape[0]).astype(np.float64)
-    weights = 1.0 / (1.0 + np.maximum(degree[A.coords[0]], degree[A.coords[1]]))
-    off_diagonal = sp.csr_matrix((weights, A.coords), A.shape)
+    rows, columns = A.nonzero()
+    degree = np.bincount(rows, minlength=A.shape[0]).astype(np.float64)
+    weights = 1.0 / (1.0 + np.maximum(degree[rows], degree[columns]))
+    off_diagonal = sp.csr_matrix((weights, (rows, columns)), A.shape)
     diagonal = 1.0 - np.asarray(off_diagonal.sum(axis=1)).ravel()
     return sp.csr_matrix(off_diagonal + sp.diags_array(diagonal)), degree + 1.0
 

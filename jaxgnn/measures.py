@@ -7,8 +7,9 @@ where a norm is 0 are 0. Only `mu` and `energy` satisfy all the axioms of a node
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
 from jaxgnn.propagation import Propagation
 from jaxgnn.segment import segment_mean, segment_sum

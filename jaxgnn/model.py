@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from jaxgnn.arrays import Array
 from jaxgnn.bounds import BOUNDS
 from jaxgnn.graph import Graph
 from jaxgnn.layers import LAYERS

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
 
 

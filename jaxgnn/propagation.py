@@ -16,8 +16,9 @@ import numpy as np
 import scipy.sparse as sp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from jaxgnn.arrays import Array
 from jaxgnn.memory import require_memory
 from jaxgnn.segment import segment_sum
 

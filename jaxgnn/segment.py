@@ -2,7 +2,9 @@
 
 import jax.numpy as jnp
 import jraph
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
+
+from jaxgnn.arrays import Array
 
 
 def segment_sum(

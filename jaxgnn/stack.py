@@ -14,8 +14,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.nn import initializers
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
+from jaxgnn.arrays import Array
 from jaxgnn.bounds import bound_params
 from jaxgnn.graph import Graph
 from jaxgnn.layers import LAYERS

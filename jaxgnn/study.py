@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array
 
 from jaxgnn import measures
+from jaxgnn.arrays import Array
 from jaxgnn.data import load_dataset, row_normalise
 from jaxgnn.graph import Normalisation, components, prepare, second_eigenvalue
 from jaxgnn.jacobian import jacobian

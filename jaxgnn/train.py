@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
 from jaxgnn.model import DeepGNN
 from jaxgnn.storage import environment, writable_folder, write_json
@@ -30,9 +31,10 @@ _CHUNK = 25  # steps in one compiled loop: progress, history and Ctrl-C wait for
 class Task(Protocol):
     """What is trained on: a pytree with a graph, features, a loss and scores (`train`, `val`, `test`, `val_loss`)."""
 
-    graph: Graph
-    x: Any
-
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def x(self) -> Any: ...
     def loss(self, logits: Array) -> Array: ...
     def scores(self, logits: Array) -> Any: ...
 

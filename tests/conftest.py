@@ -6,17 +6,10 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from jaxtyping import install_import_hook
 
-# The modules whose annotations hold for all that is passed to them. The others say jax.Array where numpy arrays
-# are passed as well, or have protocols that are not runtime_checkable.
-install_import_hook(
-    [f"jaxgnn.{name}" for name in ("memory", "precision", "storage", "data", "layers", "bounds", "stack")],
-    "beartype.beartype",
-)
+import jaxgnn as jg
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-import jaxgnn as jg  # noqa: E402
 
 NO_DATA = "set JAXGNN_DATA to a folder of upstream files to run this test"
 

@@ -7,10 +7,32 @@ import jaxgnn
 
 PACKAGE = Path(jaxgnn.__file__).parent
 # Lower ones may import higher ones, never the reverse.
-ORDER = """
-    memory precision storage segment propagation graph data layers bounds norms state_space stack model measures probe
-    jacobian theory tasks train scale report study cli
-""".split()
+ORDER = (
+    "arrays",
+    "memory",
+    "precision",
+    "storage",
+    "segment",
+    "propagation",
+    "graph",
+    "data",
+    "layers",
+    "bounds",
+    "norms",
+    "state_space",
+    "stack",
+    "model",
+    "measures",
+    "probe",
+    "jacobian",
+    "theory",
+    "tasks",
+    "train",
+    "scale",
+    "report",
+    "study",
+    "cli",
+)
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "experiments" not in p.relative_to(PACKAGE).parts)
 
 
@@ -41,11 +63,11 @@ def test_every_module_has_its_place_in_the_order():
 @pytest.mark.parametrize("path", [p for p in FILES if unit(p) in ORDER], ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_upwards(path):
     for name in imported(path):
-        if is_part(name, "jaxgnn"):
-            parts = name.split(".")
-            assert len(parts) > 1, "imports jaxgnn itself, which imports everything"
-            assert parts[1] in ORDER, f"imports {name}"
-            assert ORDER.index(parts[1]) <= ORDER.index(unit(path)), f"imports {name}"
+        # The package itself imports everything: that is for the last of the order alone.
+        if is_part(name, "jaxgnn") and unit(path) != ORDER[-1]:
+            part = name.partition(".")[2].partition(".")[0]
+            assert part in ORDER, f"imports {name}"
+            assert ORDER.index(part) <= ORDER.index(unit(path)), f"imports {name}"
 
 
 def test_jraph_stays_behind_the_graph():

@@ -1,3 +1,5 @@
+import re
+
 import jax
 import jraph
 import numpy as np
@@ -39,7 +41,9 @@ def test_star_entries(graphs):
     # D~ = n at the centre, 2 at the leaves; d = n - 1 and 1.
     np.testing.assert_allclose([sym[0, 0], sym[1, 1], sym[0, 1], sym[1, 0]], [1 / n, 0.5] + [(2 * n) ** -0.5] * 2)
     np.testing.assert_allclose([row[0, 0], row[1, 1], row[0, 1], row[1, 0]], [1 / n, 0.5, 1 / n, 0.5])
-    np.testing.assert_allclose([doubly[0, 0], doubly[1, 1], doubly[0, 1], doubly[1, 0]], [1 / n, 1 - 1 / n] + [1 / n] * 2)
+    np.testing.assert_allclose(
+        [doubly[0, 0], doubly[1, 1], doubly[0, 1], doubly[1, 0]], [1 / n, 1 - 1 / n] + [1 / n] * 2
+    )
     for P in (sym, row, doubly):
         assert P[1, 2] == 0
 
@@ -233,7 +237,10 @@ def test_cora_has_its_known_shape(cora):
 
 PATH = {"senders": [0, 1], "receivers": [1, 2], "num_nodes": 3}
 REFUSED = {
-    "normalisation": ({"normalisation": "magic"}, "normalisation='magic' is not known: allowed are sym, row, doubly, raw"),
+    "normalisation": (
+        {"normalisation": "magic"},
+        "normalisation='magic' is not known: allowed are sym, row, doubly, raw",
+    ),
     "receiver missing": (
         {"receivers": [1, 3]},
         "edge 1 has receiver 3, a node that is not there: nodes are 0 to 2",
@@ -283,20 +290,15 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_wrong_is_refused_in_one_sentence(case):
     changes, sentence = REFUSED[case]
-    with pytest.raises(ValueError) as error:  # noqa: PT011: the whole sentence is compared
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         jg.prepare(**(PATH | changes))
-    assert str(error.value) == sentence
-
-
-def test_the_missing_edge_back_is_the_one_that_is_missing():
-    with pytest.raises(ValueError, match="edge (0 -> 2|2 -> 0) has no edge back") as error:
-        jg.prepare(senders=[0, 1, 2], receivers=[1, 0, 0], num_nodes=3, normalisation="doubly")
-    assert "2 -> 0" in str(error.value)
 
 
 def test_both_inputs_are_refused():
     graph = as_tuple([0], [1], [2])
-    with pytest.raises(ValueError, match=r"^prepare: pass a GraphsTuple or senders, receivers and num_nodes, not both$"):
+    with pytest.raises(
+        ValueError, match=r"^prepare: pass a GraphsTuple or senders, receivers and num_nodes, not both$"
+    ):
         jg.prepare(graph, num_nodes=2)
 
 

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Complex, Float
 
+from jaxgnn.arrays import Array
 from jaxgnn.jacobian import dense, kronecker, krylov
 from jaxgnn.memory import require_memory
 from jaxgnn.precision import precision

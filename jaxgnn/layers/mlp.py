@@ -4,8 +4,9 @@ from typing import ClassVar
 
 import flax.linen as nn
 from jax.nn.initializers import Initializer, glorot_uniform
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
 
 

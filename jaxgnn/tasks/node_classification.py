@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
+from jaxgnn.arrays import Array
 from jaxgnn.data import Dataset
 from jaxgnn.graph import Graph
 
@@ -42,8 +43,12 @@ class NodeClassification:
     def scores(self, logits: Float[Array, "n out"]) -> Scores:
         """Accuracy on each split, and the validation loss."""
         correct = jnp.argmax(logits, axis=1) == self.labels
-        accuracy = [_masked_mean(correct, mask) for mask in (self.train_mask, self.val_mask, self.test_mask)]
-        return Scores(*accuracy, masked_cross_entropy(self.labels, self.val_mask, logits))
+        return Scores(
+            train=_masked_mean(correct, self.train_mask),
+            val=_masked_mean(correct, self.val_mask),
+            test=_masked_mean(correct, self.test_mask),
+            val_loss=masked_cross_entropy(self.labels, self.val_mask, logits),
+        )
 
     def constant_loss(self) -> float:
         """Training cross-entropy of the best constant predictor: the entropy of the training labels, in nats."""

@@ -1,0 +1,99 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+import jaxgnn as jg
+
+
+def signal(*shape, seed=0, dtype=np.float64):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def set_distance(a, b):
+    distance = np.abs(np.subtract.outer(a, b))
+    return distance[linear_sum_assignment(distance)].max()
+
+
+@pytest.fixture(params=["sym", "row"])
+def linear(request, karate, random_variables):
+    """f, h, P and W of a linear layer on the karate club."""
+    graph = jg.prepare(karate.graph, normalisation=request.param)
+    model = jg.DeepGNN(depth=1, width=4, activation="identity")
+    params = random_variables(model, graph, karate.x)
+    f, h = model.layer_fn(params, graph, karate.x, layer=0, dtype=np.float64)
+    return f, h, graph.propagation, params["params"]["stack"]["layer"]["linear"]["kernel"][0]
+
+
+def test_the_jacobian_is_the_kronecker_product(linear):
+    f, h, P, W = linear
+    np.testing.assert_allclose(jg.jacobian(f, h).dense(), np.kron(P.dense(), W.T), rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("method", ["exact", "kronecker"])
+def test_singular_values_of_the_linear_layer(linear, method):
+    f, h, P, W = linear
+    expected = np.linalg.svd(np.kron(P.dense(), W.T), compute_uv=False)
+    values = jg.jacobian(f, h, factors=(P, W)).singular_values(method=method)
+    assert (np.diff(values) <= 0).all()
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-10 * expected[0])
+
+
+def test_singular_values_are_not_the_products_of_eigenvalues_where_the_matrix_is_not_normal(linear):
+    f, h, P, W = linear
+    largest = jg.jacobian(f, h, factors=(P, W)).singular_values("kronecker")[0]
+    by_eigenvalues = np.abs(np.linalg.eigvals(P.dense())).max() * np.linalg.norm(W, 2)
+    if P.normalisation == "sym":
+        assert largest == pytest.approx(by_eigenvalues, rel=1e-12)
+    else:
+        assert largest > 1.1 * by_eigenvalues
+
+
+def test_eigenvalues_of_the_linear_layer(linear):
+    f, h, P, W = linear
+    J = jg.jacobian(f, h, factors=(P, W))
+    values = J.eigenvalues(method="kronecker")
+    assert values.dtype == np.complex128
+    assert (np.diff(np.abs(values)) <= 1e-15).all()
+    assert set_distance(values, np.linalg.eigvals(np.kron(P.dense(), W.T))) <= 1e-7
+    assert set_distance(values, J.eigenvalues(method="exact")) <= 1e-7
+
+
+def test_factors_may_be_arrays_and_single_precision(linear):
+    f, h, P, W = linear
+    expected = jg.jacobian(f, h, factors=(P, W)).singular_values("kronecker")
+    W32 = W.astype(np.float32)
+    single = jg.jacobian(lambda h: P @ h @ W32, h.astype(np.float32), factors=(P.dense(), W32))
+    np.testing.assert_allclose(single.singular_values("kronecker"), expected, rtol=0, atol=1e-6 * expected[0])
+
+
+def test_wrong_factors_are_refused(linear):
+    f, h, P, W = linear
+    for factors in ((P, W.T), (P.dense() @ P.dense(), W), (P, 1.0001 * W), (P, 0 * W), (P, np.nan * W)):
+        with pytest.raises(ValueError, match=r"^factors \(P, W\) do not reproduce the Jacobian: on a random signal"):
+            jg.jacobian(f, h, factors=factors)
+    with pytest.raises(ValueError, match=r"^factors of shapes \(34, 34\) and \(4, 3\) do not make a Jacobian of shape"):
+        jg.jacobian(f, h, factors=(P, W[:, :3]))
+
+
+def test_factors_of_a_layer_with_an_activation_are_refused(karate, random_variables):
+    graph = jg.prepare(karate.graph)
+    model = jg.DeepGNN(depth=1, width=4, activation="relu")
+    params = random_variables(model, graph, karate.x)
+    f, h = model.layer_fn(params, graph, karate.x, layer=0, dtype=np.float64)
+    with pytest.raises(ValueError, match="do not reproduce the Jacobian"):
+        jg.jacobian(f, h, factors=(graph.propagation, params["params"]["stack"]["layer"]["linear"]["kernel"][0]))
+
+
+@pytest.mark.parametrize(("rows", "columns"), [((5, 5), (3, 2)), ((5, 5), (2, 4)), ((3, 2), (3, 2)), ((4, 2), (2, 5))])
+def test_factors_that_are_not_square(rows, columns):
+    P, W = signal(*rows), signal(*columns, seed=1)
+    J = jg.jacobian(lambda h: jnp.asarray(P) @ h @ W, signal(rows[1], columns[0]), factors=(P, W))
+    np.testing.assert_allclose(J.singular_values("kronecker"), J.singular_values("exact"), rtol=0, atol=1e-12)
+
+
+def test_eigenvalues_of_factors_that_are_not_square():
+    P, W = signal(5, 5), signal(3, 2, seed=1)
+    J = jg.jacobian(lambda h: P @ h @ W, signal(5, 3), factors=(P, W))
+    with pytest.raises(ValueError, match="has no eigenvalues: it must be square"):
+        J.eigenvalues("kronecker")

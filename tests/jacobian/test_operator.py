@@ -1,0 +1,265 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+import jaxgnn as jg
+import jaxgnn.memory
+
+
+def signal(*shape, seed=0, dtype=np.float64):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+A = signal(3, 4, seed=9)
+
+
+def plain(h):
+    return jnp.sin(h) @ A.astype(h.dtype)
+
+
+def set_distance(a, b):
+    """Largest distance between two multisets of numbers, matched to make the sum smallest."""
+    distance = np.abs(np.subtract.outer(a, b))
+    return distance[linear_sum_assignment(distance)].max()
+
+
+LAYERS = {
+    "plain": {"activation": "relu"},
+    "residual": {"activation": "relu", "residual": "identity", "bound": "frobenius"},
+    "tanh": {"activation": "tanh"},
+    "mlp": {"activation": "relu", "layer": "mlp"},
+}
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request, graphs, random_variables):
+    """The Jacobian of a layer, several components and directed, in float64."""
+    edges = graphs.several_components() if request.param in ("plain", "mlp") else graphs.directed()
+    graph = jg.prepare(**edges, normalisation="row")
+    model = jg.DeepGNN(depth=2, width=3, bound_c=0.75, **LAYERS[request.param])
+    x = signal(graph.num_nodes, 3)
+    params = random_variables(model, graph, x)
+    return jg.jacobian(*model.layer_fn(params, graph, x, layer=1, dtype=np.float64))
+
+
+def test_dense_is_the_central_differences(graphs, random_variables):
+    graph = jg.prepare(**graphs.directed(), normalisation="row")
+    model = jg.DeepGNN(depth=2, width=2, activation="tanh", residual="identity", bound="frobenius")
+    x = signal(12, 2)
+    f, h = model.layer_fn(random_variables(model, graph, x), graph, x, layer=1, dtype=np.float64)
+    step, columns = 1e-5, []
+    for entry in np.eye(24).reshape(24, 12, 2):  # row-major: vec(X)[v d + i] = X[v, i]
+        difference = np.asarray(f(h + step * entry)) - np.asarray(f(h - step * entry))
+        columns.append(difference.ravel() / (2 * step))
+    np.testing.assert_allclose(jg.jacobian(f, h).dense(), np.array(columns).T, rtol=0, atol=1e-9)
+
+
+def test_products_are_those_of_the_dense_matrix(layer):
+    rows, columns = layer.shape
+    v, u = signal(columns), signal(rows, seed=1)
+    np.testing.assert_allclose(layer.mv(v), layer.dense() @ v, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(layer.rmv(u), layer.dense().T @ u, rtol=0, atol=1e-13)
+
+
+def test_products_keep_the_form_and_the_precision_they_are_given():
+    for dtype in (np.float64, np.float32):
+        J = jg.jacobian(plain, signal(5, 3, dtype=dtype))
+        assert J.shape == (20, 15)
+        v, u = signal(5, 3, dtype=dtype), signal(5, 4, dtype=dtype)
+        assert J.mv(v).shape == (5, 4)
+        assert J.rmv(u).shape == (5, 3)
+        np.testing.assert_array_equal(J.mv(v.ravel()), np.ravel(J.mv(v)))
+        np.testing.assert_array_equal(J.rmv(u.ravel()), np.ravel(J.rmv(u)))
+        for product in (J.mv(v), J.mv(v.ravel()), J.rmv(u), J.rmv(u.ravel()), J.dense()):
+            assert product.dtype == dtype
+
+
+def test_adjoint(layer):
+    rows, columns = layer.shape
+    v, u = signal(columns), signal(rows, seed=1)
+    size = np.linalg.norm(u) * np.linalg.norm(layer.dense()) * np.linalg.norm(v)
+    assert abs(np.vdot(u, layer.mv(v)) - np.vdot(layer.rmv(u), v)) <= 1e-14 * size
+
+
+def test_singular_values_are_those_of_the_whole_matrix(layer):
+    values = layer.singular_values()
+    expected = np.linalg.svd(layer.dense(), compute_uv=False)
+    assert values.shape == (min(layer.shape),)
+    assert values.dtype == np.float64
+    assert (np.diff(values) <= 0).all()
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-10 * expected[0])
+
+
+def test_relu_leaves_exact_zeros(graphs, random_variables):
+    graph = jg.prepare(**graphs.several_components())
+    model = jg.DeepGNN(depth=1, width=3)
+    x = signal(16, 3)
+    J = jg.jacobian(*model.layer_fn(random_variables(model, graph, x), graph, x, layer=0, dtype=np.float64))
+    dead = ~J.dense().any(axis=1)
+    assert dead.any()
+    assert np.count_nonzero(J.singular_values() == 0) >= dead.sum()
+    assert np.count_nonzero(J.eigenvalues() == 0) >= dead.sum()
+
+
+def test_eigenvalues_are_those_of_the_whole_matrix(layer):
+    values, J = layer.eigenvalues(), layer.dense()
+    assert values.dtype == np.complex128
+    assert values.shape == (len(J),)
+    assert (np.diff(np.abs(values)) <= 0).all()
+    for power in range(1, 5):  # well conditioned, unlike the eigenvalues: sum_i lambda_i^p = tr J^p
+        scale = np.sum(np.abs(values) ** power)
+        assert abs(np.sum(values**power) - np.trace(np.linalg.matrix_power(J, power))) <= 1e-12 * scale
+    assert set_distance(values, np.linalg.eigvals(J)) <= 1e-6 * np.linalg.norm(J, 2)
+
+
+def test_eigenvalues_of_one_way_edges_are_the_diagonal_exactly():
+    # 0 -> 1 -> 2 -> .. with loops: one strong component a node. LAPACK on the whole Jordan-like block is 1e-3 off.
+    n = 12
+    graph = jg.prepare(senders=np.arange(n - 1), receivers=np.arange(1, n), num_nodes=n, normalisation="row")
+    values = jg.jacobian(lambda h: graph.propagation @ h, signal(n, 1)).eigenvalues()
+    np.testing.assert_array_equal(values, [1.0] + [0.5] * (n - 1))
+
+
+@pytest.mark.parametrize("n", [5, 8])
+def test_spectrum_of_the_ring(graphs, n):
+    P = jg.prepare(**graphs.ring(n)).propagation
+    J = jg.jacobian(lambda h: P @ h, signal(n, 2))  # W = I
+    expected = np.repeat((1 + 2 * np.cos(2 * np.pi * np.arange(n) / n)) / 3, 2)
+    assert set_distance(J.eigenvalues(), expected) <= 1e-14
+    np.testing.assert_allclose(J.singular_values(), np.sort(np.abs(expected))[::-1], rtol=0, atol=1e-14)
+
+
+def test_spectrum_of_the_complete_graph(graphs):
+    n, W = 6, np.diag([2.0, -1.0, 0.5])
+    P = jg.prepare(**graphs.complete(n)).propagation
+    J = jg.jacobian(lambda h: P @ h @ W, signal(n, 3))
+    expected = np.concatenate([[2.0, -1.0, 0.5], np.zeros(3 * (n - 1))])
+    assert set_distance(J.eigenvalues(), expected) <= 1e-14
+    np.testing.assert_allclose(J.singular_values(), np.abs(expected), rtol=0, atol=1e-14)
+
+
+def test_spectrum_of_the_directed_ring_is_complex(graphs):
+    n = 7
+    P = jg.prepare(**graphs.directed_ring(n), normalisation="raw").propagation
+    J = jg.jacobian(lambda h: P @ h, signal(n, 1))
+    root = np.exp(2j * np.pi * np.arange(n) / n)
+    assert set_distance(J.eigenvalues(), root + root**2) <= 1e-14
+    np.testing.assert_allclose(J.singular_values(), np.sort(np.abs(root + root**2))[::-1], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("residual", ["none", "identity"])
+def test_linear_layer_on_the_ring_has_a_block_for_each_frequency(graphs, random_variables, residual):
+    # J is similar to the sum of (p I or 0) + p_i W over the eigenvalues p_i of P, here with an asymmetric W.
+    n = 6
+    graph = jg.prepare(**graphs.ring(n))
+    model = jg.DeepGNN(depth=1, width=3, activation="identity", residual=residual)
+    x = signal(n, 3)
+    params = random_variables(model, graph, x)
+    J = jg.jacobian(*model.layer_fn(params, graph, x, layer=0, dtype=np.float64))
+    W, kept = params["params"]["stack"]["layer"]["linear"]["kernel"][0], np.eye(3) * (residual == "identity")
+    blocks = [kept + p * W for p in (1 + 2 * np.cos(2 * np.pi * np.arange(n) / n)) / 3]
+    singular = np.sort(np.concatenate([np.linalg.svd(b, compute_uv=False) for b in blocks]))[::-1]
+    np.testing.assert_allclose(J.singular_values(), singular, rtol=0, atol=1e-13)
+    assert set_distance(J.eigenvalues(), np.concatenate([np.linalg.eigvals(b) for b in blocks])) <= 1e-6
+
+
+def test_any_function_and_other_widths():
+    h = signal(5, 3)
+    J = jg.jacobian(plain, h)
+    expected = np.einsum("uv,vi,ij->ujvi", np.eye(5), np.cos(h), A).reshape(20, 15)
+    np.testing.assert_allclose(J.dense(), expected, rtol=0, atol=1e-15)
+    assert J.singular_values().shape == (15,)
+    np.testing.assert_allclose(J.singular_values(), np.linalg.svd(expected, compute_uv=False), rtol=1e-12)
+    with pytest.raises(ValueError, match=r"^a Jacobian of shape \(20, 15\) has no eigenvalues: it must be square$"):
+        J.eigenvalues()
+
+
+def test_single_precision_stays_and_agrees():
+    single, double = (jg.jacobian(plain, signal(5, 3, dtype=dtype)) for dtype in (np.float32, np.float64))
+    assert single.dense().dtype == np.float32
+    assert double.dense().dtype == np.float64
+    sigma = double.singular_values()
+    np.testing.assert_allclose(single.singular_values(), sigma, rtol=0, atol=1e-4 * sigma[0])
+    assert jnp.zeros(1).dtype == np.float32
+
+
+def test_dense_is_computed_once():
+    J = jg.jacobian(plain, signal(5, 3))
+    assert J.dense() is J.dense()
+
+
+def test_jax_and_numpy_points_are_alike(x64):
+    np.testing.assert_array_equal(
+        jg.jacobian(plain, signal(5, 3)).dense(), jg.jacobian(plain, jnp.asarray(signal(5, 3))).dense()
+    )
+
+
+def test_a_vector_to_a_vector():
+    M = signal(4, 6)
+    J = jg.jacobian(lambda h: M @ h, signal(6))
+    np.testing.assert_array_equal(J.dense(), M)
+    np.testing.assert_allclose(J.mv(np.arange(6.0)), M @ np.arange(6.0), rtol=1e-14)
+
+
+def test_no_nodes():
+    J = jg.jacobian(jnp.sin, np.zeros((0, 3)))
+    assert J.dense().shape == (0, 0)
+    assert J.singular_values().shape == (0,)
+    assert J.eigenvalues().shape == (0,)
+    assert J.extremes(k=3).values.shape == (0,)
+
+
+@pytest.mark.parametrize("value", [0.0, 2.5])
+def test_one_entry(value):
+    J = jg.jacobian(lambda h: value * h, np.ones((1, 1)))
+    np.testing.assert_array_equal(J.singular_values(), [value])
+    np.testing.assert_array_equal(J.eigenvalues(), [value])
+
+
+def test_a_dense_matrix_that_does_not_fit_is_refused(monkeypatch):
+    J = jg.jacobian(plain, signal(5, 3))
+    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 1000)
+    for method in (J.dense, J.singular_values, J.eigenvalues):
+        with pytest.raises(MemoryError, match=r"a dense 20 x 15 Jacobian needs .* GiB.*: use extremes\(\), or mv and"):
+            method()
+    assert J.mv(signal(15)).shape == (20,)
+
+
+@pytest.mark.parametrize("f", [lambda h: h / 0 * 0, lambda h: h / 0])
+def test_a_value_that_is_not_finite_is_refused(f):
+    with pytest.raises(ValueError, match=r"^f\(h\) is NaN or infinite: the Jacobian is not defined there$"):
+        jg.jacobian(f, np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("dtype", [int, bool, complex])
+def test_points_that_are_not_floating_point_are_refused(dtype):
+    with pytest.raises(
+        ValueError, match=r"^h has dtype .*: a Jacobian is taken at an array of floating-point numbers$"
+    ):
+        jg.jacobian(lambda h: h, np.ones((2, 2), dtype))
+
+
+@pytest.mark.parametrize("spectrum", ["singular_values", "eigenvalues"])
+def test_unknown_methods_and_missing_factors(spectrum):
+    J = jg.jacobian(jnp.sin, signal(3, 3))
+    with pytest.raises(ValueError, match=r"^method='magic' is not known: allowed are exact, kronecker$"):
+        getattr(J, spectrum)(method="magic")
+    with pytest.raises(ValueError, match=r'^method="kronecker" needs factors: jacobian\(f, h, factors=\(P, W\)\)$'):
+        getattr(J, spectrum)(method="kronecker")
+
+
+@pytest.mark.parametrize("product", ["mv", "rmv"])
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (5, 3, 1)])
+def test_vectors_that_do_not_fit(product, shape):
+    J = jg.jacobian(jnp.sin, signal(5, 3))
+    with pytest.raises(ValueError, match=r"^a vector of shape .*: allowed are \(5, 3\) and its flat form$"):
+        getattr(J, product)(np.ones(shape))
+
+
+def test_a_jitted_function_of_float64_is_not_spoilt_by_float32_mode():
+    f = jax.jit(lambda h: jnp.sin(h) ** 2)
+    h = signal(3, 2)
+    f(h.astype(np.float32))
+    np.testing.assert_allclose(jg.jacobian(f, h).dense(), np.diag(np.sin(2 * h.ravel())), rtol=0, atol=1e-15)

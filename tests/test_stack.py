@@ -1,0 +1,237 @@
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxgnn as jg
+from jaxgnn.stack import ACTIVATIONS
+
+
+def signal(*shape, seed=0, dtype=np.float64):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def features(model, params, graph, x):
+    """X^(0) .. X^(L), as the taps give them."""
+    return model.apply(params, graph, x, model.zero_taps(params, x), method="tapped")[1]
+
+
+BLOCKS = [
+    {"residual": residual, "bound": bound, "bias": bias}
+    for residual in ("none", "identity")
+    for bound, bias in (("none", False), ("frobenius", False), ("frobenius_soft", True))
+]
+BLOCKS += [{"layer": "mlp", "activation": "tanh", "residual": residual} for residual in ("none", "identity")]
+BLOCKS += [{"activation": name, "bound": "frobenius"} for name in ACTIVATIONS if name != "relu"]
+
+
+@pytest.mark.parametrize("options", BLOCKS, ids=lambda o: " ".join(str(v) for v in o.values()))
+def test_scan_is_the_loop_over_layers(graphs, random_variables, written_out, options, x64):
+    graph = jg.prepare(**graphs.directed(), normalisation="row")
+    model = jg.DeepGNN(depth=4, width=3, out=2, bound_c=0.75, **options)
+    x = signal(12, 5)
+    params = random_variables(model, graph, x, scale=1.3)
+    P = np.eye(12) if model.layer == "mlp" else graph.propagation.dense()
+    keys = {"activation": model.activation, "residual": model.residual, "bound": model.bound, "c": 0.75}
+    expected = written_out(params, P, x, **keys)
+    logits, every = jax.jit(partial(model.apply, method="tapped"))(params, graph, x, model.zero_taps(params, x))
+    np.testing.assert_allclose(every, expected.features, rtol=0, atol=1e-13 * np.abs(expected.features).max())
+    np.testing.assert_allclose(logits, expected.logits, rtol=0, atol=1e-13 * np.abs(expected.logits).max())
+    np.testing.assert_allclose(model.apply(params, graph, x), logits, rtol=1e-12)
+
+
+def test_all_activations_are_under_test():
+    assert {b.get("activation", "relu") for b in BLOCKS} == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_recomputation_changes_no_gradient(graphs, random_variables, dropout, x64):
+    graph = jg.prepare(**graphs.ring(6))
+    x = signal(6, 4)
+    gradients = []
+    for remat in (False, True):
+        model = jg.DeepGNN(depth=3, width=4, residual="identity", bound="frobenius", dropout=dropout, remat=remat)
+        params = random_variables(model, graph, x)
+        rngs = {"dropout": jax.random.key(5)}
+
+        def loss(params, model=model, rngs=rngs):
+            return jnp.sum(model.apply(params, graph, x, train=True, rngs=rngs) ** 2)
+
+        gradients.append(jax.jit(jax.grad(loss))(params))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14), *gradients)
+
+
+def test_the_program_does_not_grow_with_depth(graphs):
+    graph = jg.prepare(**graphs.ring(6))
+
+    def size(depth):
+        model = jg.DeepGNN(depth=depth, width=4)
+        params = jax.eval_shape(model.init, jax.random.key(0), graph, jnp.ones((6, 4)))
+        loss = jax.grad(lambda params: jnp.sum(model.apply(params, graph, jnp.ones((6, 4)))))
+        return len(str(jax.make_jaxpr(loss)(params)).splitlines())
+
+    assert size(3) == size(300)
+
+
+@pytest.mark.parametrize("bound", ["frobenius", "frobenius_soft"])
+def test_a_bound_does_not_change_the_parameters_that_are_drawn(graphs, bound):
+    graph = jg.prepare(**graphs.ring(6))
+    plain, bounded = (jg.DeepGNN(depth=3, width=4, bound=b, bound_c=0.1) for b in ("none", bound))
+    drawn = [model.init(jax.random.key(0), graph, jnp.ones((6, 4)))["params"] for model in (plain, bounded)]
+    jax.tree.map(np.testing.assert_array_equal, *drawn)
+
+
+class Anchored(nn.Module):
+    """H = P X W + x0 + index + 10 in training."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, graph, X, x0, index, train):
+        W = self.param("W", nn.initializers.normal(), (X.shape[-1], self.features))
+        return graph.propagation @ X @ W + x0 + index + (10.0 if train else 0.0)
+
+
+def test_layer_of_ones_own_gets_what_its_signature_asks_for(graphs, random_variables, x64):
+    graph = jg.prepare(**graphs.star(5), normalisation="row")
+    model = jg.DeepGNN(layer=Anchored, depth=3, width=2, out=1, activation="tanh", residual="identity")
+    x = signal(5, 3)
+    params = random_variables(model, graph, x)
+    p, P = params["params"], graph.propagation.dense()
+    x0 = x @ p["encoder"]["kernel"] + p["encoder"]["bias"]
+    for train, added in ((False, 0.0), (True, 10.0)):
+        X = x0
+        for index in range(3):
+            X = X + np.tanh(P @ X @ p["stack"]["layer"]["W"][index] + x0 + index + added)
+        expected = X @ p["readout"]["kernel"] + p["readout"]["bias"]
+        np.testing.assert_allclose(model.apply(params, graph, x, train=train), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bound", ["none", "frobenius"])
+def test_bound_reaches_every_matrix_of_a_layer_of_ones_own(graphs, random_variables, bound, x64):
+    class Two(nn.Module):
+        features: int
+
+        @nn.compact
+        def __call__(self, graph, X):
+            hidden = nn.Dense(3, use_bias=False, name="first")(X)
+            return nn.Dense(self.features, use_bias=False, name="second")(hidden)
+
+    graph = jg.prepare(**graphs.ring(4))
+    model = jg.DeepGNN(layer=Two, depth=2, width=2, out=1, activation="identity", bound=bound, bound_c=0.5)
+    x = signal(4, 2)
+    params = random_variables(model, graph, x)
+    p = params["params"]
+    X = x @ p["encoder"]["kernel"] + p["encoder"]["bias"]
+    for index in range(2):
+        for name in ("first", "second"):
+            W = p["stack"]["layer"][name]["kernel"][index]
+            X = X @ (W if bound == "none" else 0.5 * W / np.linalg.norm(W))
+    np.testing.assert_allclose(features(model, params, graph, x)[-1], X, rtol=1e-12)
+
+
+def test_an_instance_keeps_its_own_options(graphs):
+    graph = jg.prepare(**graphs.ring(4))
+    instance = jg.layers.GCN(features=3, use_bias=True, kernel_init=nn.initializers.ones)
+    model = jg.DeepGNN(layer=instance, depth=2, width=3, out=1)
+    layer = model.init(jax.random.key(0), graph, jnp.ones((4, 2)))["params"]["stack"]["layer"]
+    np.testing.assert_array_equal(layer["linear"]["kernel"], np.ones((2, 3, 3)))
+    assert layer["bias"].shape == (2, 3)
+
+
+def test_a_layer_of_another_width_is_refused(graphs):
+    graph = jg.prepare(**graphs.ring(4))
+    model = jg.DeepGNN(layer=jg.layers.GCN(features=5), depth=2, width=3)
+    sentence = r"^layer GCN returned shape \(4, 5\) for \(4, 3\): a stack needs equal shapes"
+    with pytest.raises(ValueError, match=sentence):
+        model.init(jax.random.key(0), graph, jnp.ones((4, 2)))
+
+
+class Averaging(nn.Module):
+    """P X: a layer without parameters."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, graph, X):
+        return graph.propagation @ X
+
+
+def test_a_layer_without_parameters(graphs):
+    graph = jg.prepare(**graphs.ring(4))
+    model = jg.DeepGNN(layer=Averaging, depth=2, width=3)
+    x = jnp.asarray(signal(4, 3, dtype=np.float32))
+    params = model.init(jax.random.key(0), graph, x)
+    f, h = model.layer_fn(params, graph, x, layer=1)
+    np.testing.assert_allclose(f(h), np.maximum(graph.propagation @ h, 0), rtol=1e-6)
+    trace = jg.probe(model, params, graph, x, jnp.sum)
+    np.testing.assert_array_equal(trace.weight_grads, 0)
+    np.testing.assert_allclose(trace.features[1], h, rtol=1e-6)
+
+
+def test_a_stack_wrapped_in_its_own_dropout_draws_anew_in_every_layer(graphs):
+    graph = jg.prepare(**graphs.edgeless(200), normalisation="raw")
+
+    class Keep(nn.Module):
+        features: int
+
+        @nn.compact
+        def __call__(self, graph, X, train):
+            W = self.param("W", nn.initializers.zeros, (1, 1))
+            return nn.Dropout(0.5, deterministic=not train)(X) + W[0, 0]
+
+    model = jg.DeepGNN(layer=Keep, depth=3, width=1, activation="identity")
+    params = model.init(jax.random.key(0), graph, jnp.ones((200, 1)))
+    p = params["params"] | {
+        "encoder": {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)},
+        "readout": {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)},
+    }
+    rngs = {"dropout": jax.random.key(1)}
+    out = model.apply(params | {"params": p}, graph, jnp.ones((200, 1)), train=True, rngs=rngs)
+    # Kept by three independent draws: 1/8 of the nodes, with 2^3. One draw used thrice would keep half.
+    assert set(np.unique(out)) == {0.0, 8.0}
+    assert abs(np.mean(out == 8.0) - 1 / 8) < 0.1
+
+
+@pytest.mark.parametrize("backend", ["segment", "padded", "dense"])
+@pytest.mark.parametrize("name", ["path", "directed_ring"])
+def test_receptive_field(graphs, random_variables, name, backend, x64):
+    n, depth = 9, 3
+    graph = jg.prepare(**getattr(graphs, name)(n), backend=backend)
+    model = jg.DeepGNN(depth=depth, width=2, activation="tanh", residual="identity")
+    x = signal(n, 2)
+    params = random_variables(model, graph, x)
+    J = jax.jit(jax.jacrev(lambda x: features(model, params, graph, x)))(x)
+    A = graph.propagation.dense() != 0
+    for layer in range(depth + 1):
+        reachable = np.linalg.matrix_power(A.astype(int), layer) > 0
+        assert layer == 0 or not reachable.all()
+        np.testing.assert_array_equal(np.abs(J[layer]).sum(axis=(1, 3)) != 0, reachable)
+
+
+@pytest.mark.parametrize("normalisation", ["sym", "row"])
+def test_relabelling_the_nodes_permutes_everything(graphs, random_variables, normalisation, x64):
+    edges = graphs.directed()
+    new = np.random.default_rng(1).permutation(12)
+    relabelled = edges | {"senders": new[edges["senders"]], "receivers": new[edges["receivers"]]}
+    graph, moved = (jg.prepare(**e, normalisation=normalisation) for e in (edges, relabelled))
+    model = jg.DeepGNN(depth=3, width=3, bound="frobenius", residual="identity")
+    x = signal(12, 4)
+    params = random_variables(model, graph, x)
+    before = features(model, params, graph, x)
+    after = features(model, params, moved, x[np.argsort(new)])
+    np.testing.assert_allclose(after[:, new], before, rtol=0, atol=1e-13)
+
+
+def test_gradients_are_finite_at_depth_128(graphs):
+    graph = jg.prepare(**graphs.several_components())
+    model = jg.DeepGNN(depth=128, width=8, out=3, residual="identity", bound="frobenius", bound_c=0.5)
+    x = signal(16, 4, dtype=np.float32)
+    params = model.init(jax.random.key(0), graph, x)
+    gradients = jax.jit(jax.grad(lambda params: jnp.sum(model.apply(params, graph, x) ** 2)))(params)["params"]
+    for g in jax.tree.leaves(gradients):
+        assert np.isfinite(g).all()
+    assert (np.abs(gradients["stack"]["layer"]["linear"]["kernel"]).max(axis=(1, 2)) > 0).all()
