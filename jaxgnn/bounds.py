@@ -11,16 +11,22 @@ from jaxgnn.arrays import Array
 Bound = Callable[[Float[Array, "d e"], Float[Array, ""]], Float[Array, "d e"]]
 
 
+def _norm(W: Float[Array, "d e"]) -> Float[Array, ""]:
+    """||W||_F, and sqrt(d e) for W = 0, where the gradient of a norm would be NaN."""
+    # In units of the largest entry, so that no square leaves the range of numbers.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(W), initial=0.0))
+    scale = jnp.where(largest > 0, largest, 1.0)
+    return scale * jnp.linalg.norm(jnp.where(W.any(), W / scale, 1.0))
+
+
 def frobenius(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
     """c W / ||W||_F, so that ||W||_2 <= ||W||_F = c; 0 stays 0. Source: Park & Kim 2024, Lipschitz normalisation."""
-    norm = jnp.linalg.norm(jnp.where(W.any(), W, 1.0))  # the gradient of a norm at 0 would be NaN
-    return c * W / norm
+    return c * (W / _norm(W))
 
 
 def frobenius_soft(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
     """W / max(1, ||W||_F / c): W itself while ||W||_F <= c. Source: the soft form named with Park & Kim 2024."""
-    norm = jnp.linalg.norm(jnp.where(W.any(), W, 1.0))
-    return W / jnp.maximum(1.0, norm / c)
+    return W / jnp.maximum(1.0, _norm(W) / c)
 
 
 def _unbounded(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:

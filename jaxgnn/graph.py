@@ -205,7 +205,7 @@ def _metropolis(A: sp.csr_matrix, *, weighted: bool):
     A.eliminate_zeros()
     different = sp.coo_matrix(A - A.T)
     if different.nnz:
-        receiver, sender = (int(i[np.flatnonzero(different.data)[0]]) for i in different.coords)
+        receiver, sender = (int(i[np.flatnonzero(different.data > 0)[0]]) for i in different.coords)
         raise ValueError(
             f'normalisation="doubly" needs a symmetric graph: edge {sender} -> {receiver} has no edge back'
         )

@@ -75,12 +75,19 @@ class DeepGNN(nn.Module):
         }
         if isinstance(self.layer, str):
             known["layer"] = LAYERS
+        elif not (
+            isinstance(self.layer, nn.Module) or (isinstance(self.layer, type) and issubclass(self.layer, nn.Module))
+        ):
+            raise ValueError(
+                f"layer={self.layer!r} is no layer: allowed are {', '.join(LAYERS)}, a Linen class or instance"
+            )
         for option, allowed in known.items():
             if (value := getattr(self, option)) not in allowed:
                 raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(allowed)}")
         for option in ("depth", "width", "out"):
-            if (value := getattr(self, option)) < 1:
-                raise ValueError(f"{option}={value!r}: allowed are 1 and more")
+            value = getattr(self, option)
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise ValueError(f"{option}={value!r}: allowed are 1 and more, whole")
         if not self.bound_c > 0:
             raise ValueError(f"bound_c={self.bound_c!r}: allowed are numbers above 0")
         for option in ("dropout", "input_dropout"):
@@ -140,7 +147,7 @@ class DeepGNN(nn.Module):
     def zero_taps(self, params: Any, x: Float[Array, "n f"]) -> ModelTaps:
         """Taps that change nothing, of the shapes that `tapped` takes."""
         shape, dtype = (self.depth, x.shape[0], self.width), x.dtype
-        weights = jax.tree.map(jnp.zeros_like, params["params"]["stack"]["layer"])
+        weights = jax.tree.map(jnp.zeros_like, _stack_params(params).get("layer", {}))
         return ModelTaps(jnp.zeros(shape[1:], dtype), Taps(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), weights))
 
     @nn.nowrap
@@ -160,8 +167,12 @@ class DeepGNN(nn.Module):
         function = _BlockFunction(self.block(), dtype)
         with precision(dtype):
             x0, h = jax.tree.map(np.asarray, _features_before(self, params, graph, x, layer))
-        stack = jax.tree.map(lambda a: np.asarray(a[layer]), params["params"]["stack"])
+        stack = jax.tree.map(lambda a: np.asarray(a[layer]), _stack_params(params))
         return Partial(function, stack, graph, x0, np.int32(layer), params["constants"]["bound_c"]), h
+
+
+def _stack_params(params: Any) -> Any:
+    return params["params"].get("stack", {})  # a layer may have no parameters
 
 
 @dataclass(frozen=True)
@@ -184,7 +195,7 @@ def _features_before(model: DeepGNN, params, graph: Graph, x, layer):
     step = _BlockFunction(model.block(), x.dtype)
 
     def body(index, X):
-        stack = jax.tree.map(lambda a: a[index], params["params"]["stack"])
+        stack = jax.tree.map(lambda a: a[index], _stack_params(params))
         return step(stack, graph, x0, index, params["constants"]["bound_c"], X)
 
     return x0, jax.lax.fori_loop(0, layer, body, x0)

@@ -83,10 +83,12 @@ class Block(nn.Module):
         extra = {k: v for k, v in available.items() if k in inspect.signature(layer.__call__).parameters}
 
         def effective(variables):
+            if self.is_initializing():  # what is returned here would be stored: the bounded weights, not those drawn
+                return variables
             bounded = bound_params(variables, self.bound, bound_c)
-            if taps is None or self.is_initializing():
+            if taps is None:
                 return bounded
-            return jax.tree.map(jnp.add, bounded, {"params": taps.weights})
+            return jax.tree.map(jnp.add, bounded, {"params": taps.weights}) if bounded.get("params") else bounded
 
         bounded_layer = nn.map_variables(layer, "params", trans_in_fn=effective, init=self.is_initializing())
         H = bounded_layer(**options, name="layer")(graph, nn.Dropout(self.dropout, deterministic=not train)(X), **extra)

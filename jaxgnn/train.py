@@ -218,6 +218,11 @@ def sweep(
     if batching not in get_args(Batching):
         raise ValueError(f"batching={batching!r} is not known: allowed are {', '.join(get_args(Batching))}")
     config = TrainConfig(**options)
+    for name, values in grid.items():
+        if not len(values):
+            raise ValueError(f"grid option {name!r} has no values: at least one is needed")
+        for value in values:  # made only to be validated
+            _ = model.clone(bound_c=value) if name == "bound_c" else TrainConfig(**options | {name: value})
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     hyper = default_hyper(model, config)
     hypers = [hyper._replace(**{k: jnp.float32(v) for k, v in p.items()}) for p in points for _ in range(seeds)]
@@ -348,7 +353,7 @@ def _results(
     final = jax.tree.map(np.asarray, _evaluate(model, task, states, one_by_one))
     best = states.best
     # The last update is evaluated here; it counts when it is the best.
-    better = np.asarray(_better(final, best.metrics)) & ~np.asarray(states.stopped)
+    better = np.asarray(_better(final, best.metrics)) & ~np.asarray(states.stopped) & np.isfinite(final.train_loss)
     choose = jax.vmap(_select)
     best = choose(better, Best(states.params, Metrics(*map(jnp.asarray, final)), states.step), best)
     return TrainResult(
@@ -360,7 +365,7 @@ def _results(
         final_params={"params": states.params, **states.constants},
         initial_params={"params": initial, **states.constants},
         best_step=np.asarray(best.step),
-        failed=np.asarray(states.failed),
+        failed=np.asarray(states.failed) | ~np.isfinite(final.train_loss),
     )
 
 

@@ -6,8 +6,15 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 
-import jaxgnn as jg
+# Annotations are checked where no test passes what they forbid, to see it refused, and no pytree of tracers is made
+# into an annotated dataclass. An int is a float here, as everywhere in Python.
+install_import_hook(
+    [f"jaxgnn.{name}" for name in ("memory", "precision", "storage", "segment", "layers", "bounds")],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+import jaxgnn as jg  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -261,11 +261,8 @@ def test_gradients_are_finite_where_norms_vanish(on_graph, name):
     X = jnp.asarray([np.zeros((6, 3)), np.ones((6, 3)), 0.1 * np.ones((6, 3)), np.eye(6, 3)], np.float32)
     gradients = jax.jit(jax.vmap(jax.grad(lambda X: jnp.sum(on_graph[name](X)))))(X)
     assert np.isfinite(gradients).all()
-
-
-@pytest.mark.parametrize("name", ["norm", "mu", "relative_mu", "energy", "normalised_dirichlet", "off_span", "mad"])
-def test_gradients_are_zero_at_zero(on_graph, name):
-    assert not np.any(jax.grad(on_graph[name])(jnp.zeros((6, 3))))
+    if name not in RANKS:
+        assert not np.any(gradients[0])
 
 
 def test_gradient_of_mu_is_the_unit_direction(x64):
@@ -285,9 +282,7 @@ def test_gradient_of_dirichlet_where_the_matrix_is_not_symmetric(graphs, x64):
 def test_layers_and_seeds_are_leading_axes(on_graph, name):
     X = signal(2, 3, 6, 2)
     single = np.array([[on_graph[name](x) for x in layers] for layers in X])
-    layered = jax.vmap(on_graph[name])(X[0])
     seeded = jax.jit(jax.vmap(jax.vmap(on_graph[name])))(X)
-    np.testing.assert_allclose(layered, single[0], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(seeded, single, rtol=1e-4, atol=1e-6)
 
 

@@ -40,7 +40,8 @@ def test_scan_is_the_loop_over_layers(graphs, random_variables, written_out, opt
     logits, every = jax.jit(partial(model.apply, method="tapped"))(params, graph, x, model.zero_taps(params, x))
     np.testing.assert_allclose(every, expected.features, rtol=0, atol=1e-13 * np.abs(expected.features).max())
     np.testing.assert_allclose(logits, expected.logits, rtol=0, atol=1e-13 * np.abs(expected.logits).max())
-    np.testing.assert_allclose(model.apply(params, graph, x), logits, rtol=1e-12)
+    if options == BLOCKS[-1]:  # the other pass, without taps
+        np.testing.assert_allclose(model.apply(params, graph, x), logits, rtol=1e-12)
 
 
 def test_all_activations_are_under_test():

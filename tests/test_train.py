@@ -29,7 +29,7 @@ def result(task):
 
 def run(result, i):
     """One seed of a result."""
-    return jax.tree.map(lambda a: np.asarray(a)[i], result)
+    return jax.tree.map(lambda a: np.asarray(a)[i, ...], result)
 
 
 def assert_trees_close(a, b, **tolerances):

@@ -2,9 +2,9 @@
 
 from typing import Any, NamedTuple
 
-import jraph
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from jraph import GraphsTuple
 
 
 class Dataset(NamedTuple):
@@ -13,7 +13,7 @@ class Dataset(NamedTuple):
     Attributes:
       name: canonical name, for example "cora".
       split: the split that the masks hold, for example "public" or "geom:3".
-      graph: jraph.GraphsTuple of one graph: directed edges, both directions of an undirected one.
+      graph: GraphsTuple of one graph: directed edges, both directions of an undirected one.
       x: [n, f] float32 features exactly as stored in the file.
       labels: [n] int32 classes, 0 .. num_classes - 1.
       num_classes: number of classes.
@@ -23,7 +23,7 @@ class Dataset(NamedTuple):
 
     name: str
     split: str
-    graph: jraph.GraphsTuple
+    graph: GraphsTuple
     x: Float[np.ndarray, "n f"]
     labels: Int[np.ndarray, "n"]
     num_classes: int
@@ -33,13 +33,13 @@ class Dataset(NamedTuple):
     files: dict[str, str]
 
 
-def graphs_tuple(senders: Int[np.ndarray, "e"], receivers: Int[np.ndarray, "e"], num_nodes: int) -> jraph.GraphsTuple:
+def graphs_tuple(senders: Int[np.ndarray, "e"], receivers: Int[np.ndarray, "e"], num_nodes: int) -> GraphsTuple:
     """One graph without node, edge or global features, its index arrays as int32 numpy arrays."""
 
     def index(values: object) -> Any:  # jraph's annotations know JAX arrays only.
         return np.asarray(values, np.int32)
 
-    return jraph.GraphsTuple(
+    return GraphsTuple(
         nodes=None,
         edges=None,
         globals=None,

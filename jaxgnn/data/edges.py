@@ -1,13 +1,12 @@
 """From a list of node pairs to the directed edges of an undirected graph."""
 
-import jraph
 import numpy as np
 from jaxtyping import Int
 
-from jaxgnn.data.dataset import graphs_tuple
+from jaxgnn.data.dataset import GraphsTuple, graphs_tuple
 
 
-def undirected_graph(pairs: Int[np.ndarray, "m 2"], num_nodes: int, *, keep_loops: bool) -> jraph.GraphsTuple:
+def undirected_graph(pairs: Int[np.ndarray, "m 2"], num_nodes: int, *, keep_loops: bool) -> GraphsTuple:
     """The graph with both directions of every pair, each directed edge once, sorted by receiver, then sender.
 
     A loop that is kept is one directed edge. The pairs must lie in [0, num_nodes).

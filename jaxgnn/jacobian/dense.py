@@ -22,7 +22,7 @@ def singular_values(J: Float[np.ndarray, "m n"]) -> Float[np.ndarray, "k"]:
     the connected components of that bipartite graph. Zero rows and columns are components without a block.
     """
     values = [np.linalg.svd(J[np.ix_(r, c)].astype(np.float64), compute_uv=False) for r, c in _bipartite_blocks(J)]
-    return _padded(np.sort(np.concatenate([np.zeros(0), *values]))[::-1], min(J.shape))
+    return padded(np.sort(np.concatenate([np.zeros(0), *values]))[::-1], min(J.shape))
 
 
 def eigenvalues(J: Float[np.ndarray, "n n"]) -> Complex[np.ndarray, "n"]:
@@ -59,5 +59,6 @@ def _groups(labels: np.ndarray) -> list[np.ndarray]:
     return np.split(order, np.cumsum(np.bincount(labels))[:-1]) if labels.size else []
 
 
-def _padded(values: np.ndarray, size: int) -> np.ndarray:
+def padded(values: np.ndarray, size: int) -> np.ndarray:
+    """`values`, and zeros up to `size`."""
     return np.concatenate([values, np.zeros(max(size - values.size, 0))])[:size]

@@ -22,7 +22,8 @@ def singular_values(factors: Factors) -> Float[np.ndarray, "k"]:
     Source: Arroyo et al. 2025, Lemma 3.1, with P's singular values for its eigenvalues, so that P need not be normal.
     """
     P, W = as_arrays(factors)
-    return np.sort(np.outer(dense.singular_values(P), dense.singular_values(W)).ravel())[::-1]
+    products = np.sort(np.outer(dense.singular_values(P), dense.singular_values(W)).ravel())[::-1]
+    return dense.padded(products, min(P.shape[0] * W.shape[1], P.shape[1] * W.shape[0]))
 
 
 def eigenvalues(factors: Factors) -> Complex[np.ndarray, "k"]:

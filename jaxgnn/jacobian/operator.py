@@ -84,7 +84,8 @@ class LayerJacobian:
     def extremes(self, k: int = 20, *, which: str = "largest", max_steps: int = 320) -> krylov.Extremes:
         """The k largest singular values from products alone, with bounds; J is never formed.
 
-        At most `max_steps` products with J and with J^T; time and memory grow with steps^2 and steps times n d.
+        At most `max_steps` Lanczos steps, begun anew when they are doubled: time grows with steps^2 n d, memory with
+        steps n d.
         Raises ValueError for k < 1 or another `which`, MemoryError where the steps' vectors do not fit.
         """
         if which != "largest":

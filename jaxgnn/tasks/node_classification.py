@@ -38,6 +38,10 @@ class NodeClassification:
 
     def loss(self, logits: Float[Array, "n out"]) -> Float[Array, ""]:
         """Mean cross-entropy over the training nodes, in nats."""
+        if logits.shape[1] != self.num_classes:
+            raise ValueError(
+                f"logits have {logits.shape[1]} columns for {self.num_classes} classes: one for each is needed"
+            )
         return masked_cross_entropy(self.labels, self.train_mask, logits)
 
     def scores(self, logits: Float[Array, "n out"]) -> Scores:
