@@ -4,8 +4,8 @@ Claim tested (Keriven 2025, derived form): once the readout is trained, a smooth
 loss of the constant predictor. Initialisation, biases and decay decide whether the plain GCN gets there.
 
 Command: python -m jaxgnn.experiments.keriven2025.plateau --dataset cora
-Cost: 18 trainings of 64 layers; about 15 minutes for Cora on two cores, one minute with --dataset csbm.
-Numbers: the README's table.
+Cost: 18 trainings of 64 layers; about 10 minutes for Cora on two cores, one minute with --dataset csbm.
+Numbers: Cora, 64 layers of width 32: 1.9459 = ln 7 for Glorot and orthogonal weights without biases (README).
 """
 
 import itertools
@@ -37,7 +37,7 @@ class Config:
 
     dataset: str = "csbm"
     depth: int = 64
-    width: int = 64
+    width: int = 32
     seeds: int = 2
     steps: int = 200
     learning_rate: float = 5e-3
