@@ -55,7 +55,7 @@ class StudyConfig:
       bound_c: the bounds' c is chosen from these, by mean validation accuracy.
       seeds: runs of every cell.
       steps: updates of every run.
-      width: features of every layer; by default 64, and 10 on graphs of up to 400 nodes.
+      width: features of every layer; by default 64, and 8 on graphs of up to 400 nodes.
       normalisation: of the propagation matrix.
       activation: of every layer.
       init_weights: glorot, he, lecun or orthogonal.
@@ -147,7 +147,7 @@ class Study:
         self.task = node_classification(dataset, self.graph)
         self.dataset = dataset
         n = self.graph.num_nodes
-        self.width = config.width if config.width is not None else 64 if n > _SMALL_GRAPH else 10
+        self.width = config.width if config.width is not None else 64 if n > _SMALL_GRAPH else 8
         size = n * self.width
         self.exact = size <= config.exact_below
         if self.exact:
