@@ -106,7 +106,9 @@ class StudyConfig:
         for c in self.bound_c:
             if not 0 < c < np.inf:
                 raise ValueError(f"bound_c={c}: allowed are finite numbers above 0")
-        _ = self.training, [self.model(depth, remedy, 1, 1) for depth in self.depths for remedy in self.remedies]
+        width = 1 if self.width is None else self.width
+        # Made only to be validated.
+        _ = self.training, [self.model(depth, remedy, width, 1) for depth in self.depths for remedy in self.remedies]
 
     @property
     def training(self) -> TrainConfig:

@@ -70,6 +70,7 @@ def user_file(tmp_path, monkeypatch):
         (["study", "--depths", "2,0"], ["depth=0", "1 and more"]),
         (["study", "--depths", "2,x"], ["--depths", "'x'"]),
         (["study", "--seeds", "0"], ["seeds=0", "1 and more"]),
+        (["study", "--width", "0"], ["width=0", "1 and more"]),
         (["study", "--steps", "-3"], ["steps=-3", "1 and more"]),
         (["study", "--bound-c", "0"], ["bound_c=0", "above 0"]),
         (["study", "--learning-rate", "nan"], ["learning_rate=nan", "above 0"]),
