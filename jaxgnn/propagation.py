@@ -24,8 +24,8 @@ from jaxgnn.segment import segment_sum
 
 Backend = Literal["auto", "segment", "padded", "dense"]
 
-# Rows beyond K slots go through segment_sum, whose cost for one edge is that of about this many padded slots
-# (`python -m jaxgnn.experiments.bench.propagation`).
+# Rules of thumb, not fitted to a machine: an edge beyond a row's K slots goes through segment_sum and is counted as
+# this many padded slots; graphs of up to so many nodes are multiplied densely.
 _SEGMENT_COST = 4
 _DENSE_NODES = 64
 

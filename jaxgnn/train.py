@@ -177,7 +177,7 @@ def train(
       seeds: number of runs; run i uses fold_in(key(seed), i), so it does not depend on how many there are.
       out: a folder for config.json and history.jsonl (one line a step, written while it runs).
       batching: "vmap" runs the seeds side by side, "map" one after another in the same program; "auto" is "map"
-        on a CPU, where that is faster, and "vmap" elsewhere.
+        on a CPU and "vmap" elsewhere.
       progress: called with the number of steps done.
       options: fields of TrainConfig.
 
