@@ -4,15 +4,19 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import jraph
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from jaxgnn.arrays import Array
-from jaxgnn.propagation import Backend, Propagation, make_propagation
+from jaxgnn.memory import require_memory
+from jaxgnn.propagation import Backend, Edges, Propagation, make_propagation
+from jaxgnn.segment import segment_max, segment_sum
 
 Normalisation = Literal["sym", "row", "doubly", "raw"]
+Aggregation = Literal["sum", "mean", "max"]
 
 
 @jax.tree_util.register_dataclass
@@ -24,10 +28,17 @@ class Graph:
       graphs_tuple: jraph.GraphsTuple with edges sorted by (receiver, sender), duplicates merged, no added loops;
         `edges` holds edge features [e, ...] or None, `nodes` is None.
       propagation: P[receiver, sender], with the loops that the normalisation asks for.
+      edge_mask: [e] 1 for an edge, 0 for one that is padding or dropped; None where every edge counts.
+      node_mask: [n] the same of nodes.
+      khops: this graph's pairs at distance exactly 1, .., K as graphs of their own, stacked in a leading axis K and
+        padded to equal numbers of edges; None unless `prepare` was asked for `hops`.
     """
 
     graphs_tuple: jraph.GraphsTuple
     propagation: Propagation
+    edge_mask: Float[Array, "e"] | None = None
+    node_mask: Float[Array, "n"] | None = None
+    khops: "Graph | None" = None
 
     @property
     def senders(self) -> Int[Array, "e"]:
@@ -45,6 +56,46 @@ class Graph:
     def num_edges(self) -> int:
         return self.senders.shape[0]
 
+    @property
+    def graph_of_nodes(self) -> Int[Array, "n"]:
+        """Number of the graph that each node is in, for a GraphsTuple of several graphs."""
+        n_node = jnp.asarray(self.graphs_tuple.n_node)
+        return jnp.repeat(jnp.arange(n_node.shape[0]), n_node, total_repeat_length=self.num_nodes)
+
+    @property
+    def edge_features(self) -> Any:
+        return self.graphs_tuple.edges
+
+    def at_senders(self, X: Float[Array, "n ..."]) -> Float[Array, "e ..."]:
+        """Row X[u] for every edge u -> v."""
+        return jnp.asarray(X).at[self.senders].get(mode="promise_in_bounds")
+
+    def at_receivers(self, X: Float[Array, "n ..."]) -> Float[Array, "e ..."]:
+        """Row X[v] for every edge u -> v."""
+        return jnp.asarray(X).at[self.receivers].get(mode="promise_in_bounds")
+
+    def aggregate(self, messages: Float[Array, "e ..."], how: Aggregation = "sum") -> Float[Array, "n ..."]:
+        """Sum, mean or maximum of the messages on each node's incoming edges; 0 where there are none."""
+        trailing = (1,) * (messages.ndim - 1)
+        mask = None if self.edge_mask is None else jnp.asarray(self.edge_mask, messages.dtype).reshape(-1, *trailing)
+        if how == "max":
+            messages = messages if mask is None else jnp.where(mask > 0, messages, -jnp.inf)
+            return segment_max(messages, self.receivers, self.num_nodes, sorted=True)
+        messages = messages if mask is None else messages * mask
+        total = segment_sum(messages, self.receivers, self.num_nodes, sorted=True)
+        if how == "sum":
+            return total
+        ones = jnp.ones((self.num_edges,), messages.dtype) if mask is None else mask.reshape(-1)
+        degree = segment_sum(ones, self.receivers, self.num_nodes, sorted=True)
+        return total / jnp.maximum(degree, 1).reshape(-1, *trailing)
+
+    def hop(self, index: Int[Array, ""]) -> "Graph":
+        """The graph of the pairs at distance exactly 1 + index mod K. Raises ValueError without `khops`."""
+        if self.khops is None:
+            raise ValueError("the k-hop schedule needs the pairs at each distance: prepare the graph with hops=K")
+        hops = self.khops.senders.shape[0]
+        return jax.tree.map(lambda a: jnp.asarray(a)[index % hops], self.khops)
+
 
 def prepare(
     graph: jraph.GraphsTuple | None = None,
@@ -56,6 +107,7 @@ def prepare(
     normalisation: Normalisation = "sym",
     loops: bool | None = None,
     backend: Backend = "auto",
+    hops: int | None = None,
 ) -> Graph:
     """Sorts, merges and normalises a graph once, and packs its propagation matrix P[receiver, sender].
 
@@ -71,8 +123,10 @@ def prepare(
       senders, receivers: [e] integers, and num_nodes: n.
       weights: [e] edge weights, 1 when absent. Duplicate edges' weights are added; unweighted duplicates are one.
       backend: how P X is computed: "padded" gathers, "segment" sums by segment, "dense" multiplies; "auto" by size.
+      hops: K, to find the pairs at distance exactly 1, .., K as well (weights do not count there): `Graph.khops`.
 
     Raises:
+      MemoryError: the pairs at a distance do not fit into memory.
       ValueError: an edge to a node that is not there, arrays that do not fit, an unknown option, a weight that is
         NaN or negative where degrees are needed, duplicates with different features, an asymmetric graph for "doubly".
     """
@@ -101,7 +155,8 @@ def prepare(
         n_edge=_edges_per_graph(order, n_node, num_nodes),
         globals=None,
     )
-    return Graph(merged, make_propagation(P, degree, normalisation=normalisation, backend=backend))
+    propagation = make_propagation(P, degree, normalisation=normalisation, backend=backend)
+    return Graph(merged, propagation, khops=None if hops is None else _khops(A, hops, normalisation, loops))
 
 
 def components(graph: Graph | jraph.GraphsTuple) -> Int[np.ndarray, "n"]:
@@ -131,6 +186,55 @@ def second_eigenvalue(graph: Graph) -> float:
         start = np.random.default_rng(0).standard_normal(nodes.size)
         moduli = np.abs(sp.linalg.eigsh(P, k=2, which="LM", ncv=80, tol=1e-8, v0=start, return_eigenvectors=False))
     return float(np.sort(moduli)[-2]) if nodes.size > 1 else 0.0
+
+
+def _khops(A: sp.csr_matrix, hops: int, normalisation: str, loops: bool | None) -> Graph:
+    """Graphs of the pairs at distance exactly 1 .. hops, [hops, ...]; P of each is normalised like the graph's own."""
+    if hops < 1:
+        raise ValueError(f"hops={hops}: allowed are 1 and more")
+    n = A.shape[0]
+    step = (A != 0).astype(np.int8)
+    reached = sp.eye_array(n, dtype=np.int8, format="csr")
+    frontier, graphs = reached, []
+    for k in range(1, hops + 1):
+        # Every pair at distance k comes from one at distance k - 1 and an edge; six arrays of 4 or 8 bytes a pair.
+        pairs = min(n * n, int(np.diff(step.indptr) @ np.asarray((frontier != 0).sum(axis=0)).ravel())) if n else 0
+        require_memory(64 * (pairs + sum(g.nnz for g in graphs)), f"the pairs at distance {k}", f"hops={k - 1} or less")
+        frontier = (step.astype(np.int32) @ frontier.astype(np.int32)).astype(bool).astype(np.int8)
+        frontier = sp.csr_matrix(frontier - frontier.multiply(reached))
+        frontier.eliminate_zeros()
+        frontier.sort_indices()
+        reached = reached + frontier
+        graphs.append(frontier.astype(np.float64))
+    matrices = [_normalise(g, normalisation, loops, weighted=False)[0].tocsr() for g in graphs]
+    edges = max(g.nnz for g in graphs)
+    entries = max(m.nnz for m in matrices)
+    symmetric = all((m != m.T).nnz == 0 for m in matrices)
+    require_memory(48 * hops * entries, f"the k-hop schedule of {hops} hops", "fewer hops")
+    degree = np.stack([np.asarray(m.sum(axis=1)).ravel() for m in matrices])
+    forward = _stacked_edges(matrices, entries)
+    backward = None if symmetric else _stacked_edges([m.T.tocsr() for m in matrices], entries)
+    P = Propagation(forward, backward, degree, num_nodes=n, normalisation=f"{normalisation} at distance k")
+    s, r, mask = _stacked_edges(graphs, edges)
+    sizes = np.tile(np.asarray([[n], [edges]], np.int32), (hops, 1, 1))
+    stacked = jraph.GraphsTuple(
+        nodes=None, edges=None, senders=s, receivers=r, globals=None, n_node=sizes[:, 0], n_edge=sizes[:, 1]
+    )
+    return Graph(stacked, P, edge_mask=mask)
+
+
+def _stacked_edges(matrices: list[sp.csr_matrix], length: int) -> Edges:
+    """Rows of several matrices as lists of edges sorted by receiver, padded by weight 0 to one length."""
+    n = matrices[0].shape[0]
+    senders = np.zeros((len(matrices), length), np.int32)
+    receivers = np.full((len(matrices), length), max(n - 1, 0), np.int32)
+    weights = np.zeros((len(matrices), length))
+    for k, matrix in enumerate(matrices):
+        matrix.sort_indices()
+        senders[k, : matrix.nnz] = matrix.indices
+        receivers[k, : matrix.nnz] = np.repeat(np.arange(n), np.diff(matrix.indptr))
+        weights[k, : matrix.nnz] = matrix.data
+    return Edges(senders, receivers, weights)
 
 
 def _checked_edges(senders: Any, receivers: Any, num_nodes: int) -> tuple[np.ndarray, np.ndarray]:

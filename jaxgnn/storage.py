@@ -59,7 +59,7 @@ def writable_folder(path: Path) -> Path:
 
 def environment() -> dict[str, Any]:
     """Versions, device and commit (None outside a checkout), for a run's folder."""
-    packages = ("jaxgnn", "jax", "jaxlib", "flax", "optax", "jraph", "numpy", "scipy", "matfree")
+    packages = ("jaxgnn", "jax", "jaxlib", "flax", "optax", "jraph", "numpy", "scipy", "matfree", "orbax-checkpoint")
     device = jax.devices()[0]
     return {
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},

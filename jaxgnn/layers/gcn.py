@@ -30,4 +30,9 @@ class GCN(nn.Module):
         P = graph.propagation
         # (P X) W = P (X W): propagate on the narrower side.
         H = W(P @ X) if X.shape[-1] <= self.features else P @ W(X)
-        return H + self.param("bias", nn.initializers.zeros, (self.features,))[None] if self.use_bias else H
+        return H + self.param("bias", nn.initializers.zeros, (self.features,), H.dtype)[None] if self.use_bias else H
+
+    @nn.nowrap
+    def lipschitz(self, graph: Graph, c: float, index: int = 0) -> float:
+        """Upper bound of ||dH/dX||_2 where ||W||_2 is at most c."""
+        return graph.propagation.norm() * c

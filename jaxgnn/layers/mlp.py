@@ -28,4 +28,9 @@ class MLP(nn.Module):
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
         del graph
         H = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="linear")(X)
-        return H + self.param("bias", nn.initializers.zeros, (self.features,))[None] if self.use_bias else H
+        return H + self.param("bias", nn.initializers.zeros, (self.features,), H.dtype)[None] if self.use_bias else H
+
+    @nn.nowrap
+    def lipschitz(self, graph: Graph, c: float, index: int = 0) -> float:
+        """Upper bound of ||dH/dX||_2 where ||W||_2 is at most c."""
+        return float(c)

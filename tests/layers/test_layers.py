@@ -1,4 +1,9 @@
-"""What every layer of the table does."""
+"""What every layer of the table does: its equation, its hops, its derivatives, its bounds."""
+
+import dataclasses
+import inspect
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -6,67 +11,468 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn.layers import LAYERS
-
-# H = A X W + b: the A of each layer, given P.
-MATRIX = {"gcn": lambda P: P, "mlp": lambda P: np.eye(len(P))}
+from jaxgnn.layers import LAYERS, SAGE
 
 
-def signal(*shape):
-    return jnp.asarray(np.random.default_rng(0).standard_normal(shape), np.float32)
+class Case(NamedTuple):
+    """A layer with its options, the graph prepared for it, and whether it reads the edges themselves (not P)."""
+
+    layer: str
+    options: dict[str, Any] = {}
+    prepare: dict[str, Any] = {}
+    reads_edges: bool = False
+    edge_features: bool = False
+
+
+CASES = {
+    "gcn": Case("gcn"),
+    "gcn with bias": Case("gcn", {"use_bias": True}, {"normalisation": "row"}),
+    "mlp": Case("mlp", {"use_bias": True}),
+    "gat": Case("gat", {"heads": 2, "use_bias": True}, reads_edges=True),
+    "gat, mean of heads": Case("gat", {"heads": 3, "concat": False, "negative_slope": 0.1}, reads_edges=True),
+    "gatv2": Case("gatv2", {"heads": 2}, reads_edges=True),
+    "gatv2, mean of heads": Case(
+        "gatv2", {"heads": 2, "concat": False, "share_weights": True, "use_bias": True}, reads_edges=True
+    ),
+    "gin": Case("gin", {"hidden": 12, "eps": 0.3, "use_bias": True}, reads_edges=True),
+    "gin, eps learned": Case("gin", {"eps": 0.3, "learn_eps": True}, reads_edges=True),
+    "sage mean": Case("sage", {"use_bias": True}, reads_edges=True),
+    "sage max": Case("sage", {"aggregation": "max"}, reads_edges=True),
+    "sage sum": Case("sage", {"aggregation": "sum"}, reads_edges=True),
+    "gated_gcn": Case("gated_gcn", {"use_bias": True}, reads_edges=True),
+    "gated_gcn, edge features": Case("gated_gcn", reads_edges=True, edge_features=True),
+    "gcnii": Case("gcnii", {"alpha": 0.2}),
+    "sgc": Case("sgc", {"use_bias": True}),
+    "appnp": Case("appnp", {"K": 3, "alpha": 0.2}),
+    "cheb": Case("cheb", {"use_bias": True}, {"loops": False}),
+    "cheb, 4 terms": Case("cheb", {"K": 4}),
+    "a_dgn": Case("a_dgn", {"use_bias": True}),
+    "grand": Case("grand", {"heads": 2, "attention_dim": 6}, reads_edges=True),
+    "graphcon": Case("graphcon"),
+    "g2": Case("g2"),
+}
+SQUARE = ("gcnii", "appnp", "a_dgn", "grand")
+BOUNDED = tuple(name for name, case in CASES.items() if hasattr(LAYERS[case.layer], "lipschitz"))
+D = 6  # enough columns that every neighbour is some column's maximum
+
+
+def signal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def build(case, features=D):
+    return LAYERS[case.layer](features=features, **case.options)
+
+
+def prepared(case, edges, seed=5, **options):
+    """The graph as a case needs it; features of edges belong to pairs of nodes."""
+    graph = jg.prepare(**edges, **case.prepare, **options)
+    return with_features(graph, signal(graph.num_nodes, graph.num_nodes, 3, seed=seed)) if case.edge_features else graph
+
+
+def with_features(graph, table):
+    features = table[graph.receivers, graph.senders]
+    return dataclasses.replace(graph, graphs_tuple=graph.graphs_tuple._replace(edges=features))
+
+
+def extras(module, X):
+    """x0 and index where the layer takes them."""
+    available = {"x0": signal(*X.shape, seed=3).astype(X.dtype), "index": np.int32(1)}
+    return {k: v for k, v in available.items() if k in inspect.signature(module.__call__).parameters}
+
+
+@partial(jax.jit, static_argnums=0)
+def compiled(module, params, graph, X):
+    return run(module, params, graph, X)
+
+
+@partial(jax.jit, static_argnums=0)
+def jacobian(module, params, graph, X):
+    return jax.jacfwd(lambda X: run(module, params, graph, X))(X)
+
+
+def run(module, params, graph, X):
+    return module.apply(params, graph, X, **extras(module, X))
+
+
+def random_params(module, graph, X, seed=1):
+    """Every parameter normal, biases and attention vectors too."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), graph, X, **extras(module, X)))
+    return jax.tree.map(lambda a: jnp.asarray(rng.standard_normal(a.shape) / np.sqrt(D), X.dtype), shapes)
+
+
+@pytest.fixture(params=CASES)
+def case(request):
+    return CASES[request.param]
 
 
 @pytest.fixture
-def graph(graphs):
-    return jg.prepare(**graphs.directed(), normalisation="row")
+def setting(case, graphs, x64):
+    """Module, parameters, graph and X of a case, in float64, on a directed graph with loops and lone nodes."""
+    graph, X = prepared(case, graphs.directed()), jnp.asarray(signal(12, D))
+    module = build(case)
+    return module, random_params(module, graph, X), graph, X
 
 
-@pytest.mark.parametrize("layer", MATRIX)
-@pytest.mark.parametrize("use_bias", [False, True])
-@pytest.mark.parametrize("features", [2, 4, 7])  # narrower than, as wide as and wider than X
-def test_is_its_equation(graph, layer, features, use_bias):
-    module = LAYERS[layer](features=features, use_bias=use_bias)
-    X = signal(12, 4)
-    params = jax.tree.map(lambda a: signal(*a.shape), module.init(jax.random.key(0), graph, X))
-    W = np.asarray(params["params"]["linear"]["kernel"], np.float64)
-    b = np.asarray(params["params"]["bias"])[None] if use_bias else 0.0
-    assert W.shape == (4, features)
-    expected = MATRIX[layer](graph.propagation.dense()) @ np.asarray(X, np.float64) @ W + b
-    np.testing.assert_allclose(module.apply(params, graph, X), expected, rtol=0, atol=1e-5)
+def relu(Z):
+    return np.maximum(Z, 0)
+
+
+def leaky(Z, slope):
+    return np.where(Z > 0, Z, slope * Z)
+
+
+def softmax(scores, A):
+    """[n, n, heads] of receiver, sender, head: over the in-neighbours and the node itself."""
+    heard = ((A > 0) | np.eye(len(A), dtype=bool))[..., None]
+    weights = np.where(heard, np.exp(scores), 0)
+    return weights / weights.sum(1, keepdims=True)
+
+
+def attend(a, Z, concat):
+    H = np.einsum("vuh,uhd->vhd", a, Z)
+    return H.reshape(len(Z), -1) if concat else H.mean(1)
+
+
+def gat(m, p, P, A, E, X, x0):
+    Z = (X @ p["linear"]["kernel"]).reshape(len(X), m.heads, -1)
+    s, r = (Z * p["attention_sender"]).sum(-1), (Z * p["attention_receiver"]).sum(-1)
+    return attend(softmax(leaky(s[None] + r[:, None], m.negative_slope), A), Z, m.concat) + p.get("bias", 0)
+
+
+def gatv2(m, p, P, A, E, X, x0):
+    S, R = (
+        (X @ p[end]["kernel"] + p[end].get("bias", 0)).reshape(len(X), m.heads, -1)
+        for end in ("sender", "sender" if m.share_weights else "receiver")
+    )
+    scores = (leaky(S[None] + R[:, None], m.negative_slope) * p["attention"]).sum(-1)
+    return attend(softmax(scores, A), S, m.concat) + p.get("bias", 0)
+
+
+def gin(m, p, P, A, E, X, x0):
+    eps = p["eps"] if m.learn_eps else m.eps
+    Z = relu(((1 + eps) * X + A @ X) @ p["first"]["kernel"] + p["first"].get("bias", 0))
+    return Z @ p["second"]["kernel"] + p["second"].get("bias", 0)
+
+
+def sage(m, p, P, A, E, X, x0):
+    rows = {"mean": lambda a: a.mean(0), "max": lambda a: a.max(0), "sum": lambda a: a.sum(0)}[m.aggregation]
+    M = np.stack([rows(X[row > 0]) if row.any() else np.zeros(X.shape[1]) for row in A])
+    return M @ p["neighbours"]["kernel"] + X @ p["self"]["kernel"] + p.get("bias", 0)
+
+
+def gated_gcn(m, p, P, A, E, X, x0):
+    def linear(name):
+        Z = X @ p[name]["kernel"] + p[name].get("bias", 0)
+        return Z, E @ p[f"{name}_edge"]["kernel"] if E is not None else np.zeros((1, 1, 1))
+
+    (k, ke), (q, qe), (v, ve) = (linear(name) for name in ("key", "query", "value"))
+    gate = 1 / (1 + np.exp(-(k[:, None] + ke + q[None] + qe)))
+    return np.einsum("vu,vud->vd", A, gate * (v[None] + ve)) + X @ p["skip"]["kernel"] + p.get("bias", 0)
+
+
+def gcnii(m, p, P, A, E, X, x0):
+    beta = np.log(m.theta / 2 + 1)  # index 1 is the second layer
+    S = (1 - m.alpha) * P @ X + m.alpha * x0
+    return S @ ((1 - beta) * np.eye(D) + beta * p["linear"]["kernel"])
+
+
+def appnp(m, p, P, A, E, X, x0):
+    powers = [(1 - m.alpha) ** k * np.linalg.matrix_power(P, k) for k in range(m.K + 1)]
+    return (powers[-1] + m.alpha * sum(powers[:-1])) @ X
+
+
+def cheb(m, p, P, A, E, X, x0):
+    # numpy's Chebyshev polynomials in powers of the matrix
+    total = p.get("bias", 0)
+    for k in range(m.K):
+        powers = np.polynomial.chebyshev.cheb2poly([0] * k + [1])
+        T = sum(a * np.linalg.matrix_power(-P, i) for i, a in enumerate(powers))
+        total = total + T @ X @ p[f"linear_{k}"]["kernel"]
+    return total
+
+
+def a_dgn(m, p, P, A, E, X, x0):
+    W = p["kernel"]
+    return X @ (W - W.T - m.gamma * np.eye(D)).T + P @ X @ p["neighbours"]["kernel"] + p.get("bias", 0)
+
+
+def grand(m, p, P, A, E, X, x0):
+    k, q = ((X @ p[name]["kernel"]).reshape(len(X), m.heads, -1) for name in ("key", "query"))
+    a = softmax(np.einsum("vhd,uhd->vuh", k, q) / np.sqrt(k.shape[-1]), A).mean(-1)
+    return (a - np.eye(len(a))) @ X
+
+
+def convolution(m, p, P, A, E, X, x0):
+    return P @ X @ p["linear"]["kernel"] + p.get("bias", 0)
+
+
+FORMULAS = {
+    "gcn": convolution,
+    "mlp": lambda m, p, P, A, E, X, x0: X @ p["linear"]["kernel"] + p.get("bias", 0),
+    "gat": gat,
+    "gatv2": gatv2,
+    "gin": gin,
+    "sage": sage,
+    "gated_gcn": gated_gcn,
+    "gcnii": gcnii,
+    "sgc": lambda m, p, P, A, E, X, x0: P @ P @ X @ p["linear"]["kernel"] + p.get("bias", 0),
+    "appnp": appnp,
+    "cheb": cheb,
+    "a_dgn": a_dgn,
+    "grand": grand,
+    "graphcon": convolution,
+    "g2": convolution,
+}
 
 
 def test_every_layer_of_the_table_is_under_test():
-    assert set(MATRIX) == set(LAYERS)
+    assert {case.layer for case in CASES.values()} == set(LAYERS) == set(FORMULAS)
 
 
-def test_the_control_has_the_parameters_of_the_convolution(graph):
-    trees = [
-        LAYERS[name](features=3, use_bias=True).init(jax.random.key(7), graph, signal(12, 4)) for name in ("gcn", "mlp")
-    ]
+@pytest.mark.parametrize("features", [4, D, 8])  # narrower than, as wide as and wider than X
+def test_is_its_equation(case, graphs, x64, features):
+    if case.layer in SQUARE and features != D:
+        pytest.skip("keeps the columns of X")
+    if features % case.options.get("heads", 1) and case.options.get("concat", True):
+        pytest.skip("heads divide the columns")
+    graph, X = prepared(case, graphs.directed()), jnp.asarray(signal(12, D))
+    module = build(case, features)
+    params = random_params(module, graph, X)
+    A = np.zeros((12, 12))
+    A[graph.receivers, graph.senders] = 1
+    E = signal(12, 12, 3, seed=5) if case.edge_features else None
+    p = jax.tree.map(np.asarray, params.get("params", {}))
+    x0 = signal(12, D, seed=3)
+    expected = FORMULAS[case.layer](module, p, graph.propagation.dense(), A, E, np.asarray(X), x0)
+    H = run(module, params, graph, X)
+    assert H.shape == (12, features)
+    np.testing.assert_allclose(H, expected, rtol=0, atol=1e-12)
+
+
+def test_the_control_has_the_parameters_of_the_convolution(graphs):
+    graph = jg.prepare(**graphs.directed())
+    X = signal(12, 4).astype(np.float32)
+    trees = [LAYERS[name](features=3, use_bias=True).init(jax.random.key(7), graph, X) for name in ("gcn", "mlp")]
     assert jax.tree.structure(trees[0]) == jax.tree.structure(trees[1])
     jax.tree.map(np.testing.assert_array_equal, *trees)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_hears_exactly_its_hops(graphs, layer):
-    n = 7
-    graph = jg.prepare(**graphs.path(n))
-    module = LAYERS[layer](features=2)
-    X = signal(n, 2)
-    params = module.init(jax.random.key(0), graph, X)
-    J = np.abs(jax.jacfwd(lambda X: module.apply(params, graph, X))(X)).sum(axis=(1, 3))
-    distance = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
-    np.testing.assert_array_equal(J != 0, distance <= LAYERS[layer].hops)
+def test_only_matrices_have_two_dimensions(setting):
+    # Bounds of weights act on what has two dimensions.
+    _, params, _, _ = setting
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        assert (leaf.ndim == 2) == (path[-1].key == "kernel")
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_relabelling_the_nodes_permutes_the_output(graphs, layer):
-    edges = graphs.directed()
+def heard(module, params, graph, X):
+    """[n, n] whether v's output depends on u's features, by derivatives that are exactly 0 where it does not."""
+    return np.any(np.asarray(jacobian(module, params, graph, X)) != 0, axis=(1, 3))
+
+
+@pytest.mark.parametrize("directed", [False, True])
+def test_hears_exactly_its_hops(case, graphs, x64, directed):
+    n, columns = 8, 12  # so many columns that every neighbour is the largest in one of them
+    v = np.arange(n)
+    # A directed path that ends where it starts: a node that heard nobody would give derivatives of 0 to some layers.
+    edges = {"senders": v, "receivers": (v + 1) % n, "num_nodes": n} if directed else graphs.path(n)
+    graph, X = prepared(case, edges), jnp.asarray(signal(n, columns))
+    module = build(case, columns)
+    behind = np.subtract.outer(v, v)  # receiver - sender
+    distance = behind % n if directed else np.abs(behind)
+    H = heard(module, random_params(module, graph, X), graph, X)
+    np.testing.assert_array_equal(H, distance <= module.hops)
+
+
+def test_relabelling_the_nodes_permutes_the_output(case, graphs, setting):
+    module, params, graph, X = setting
     new = np.random.default_rng(1).permutation(12)
-    relabelled = edges | {"senders": new[edges["senders"]], "receivers": new[edges["receivers"]]}
-    module = LAYERS[layer](features=3)
-    X = signal(12, 3)
-    graph = jg.prepare(**edges)
-    params = module.init(jax.random.key(0), graph, X)
-    moved = module.apply(params, jg.prepare(**relabelled), jnp.zeros_like(X).at[new].set(X))
-    np.testing.assert_allclose(np.asarray(moved)[new], module.apply(params, graph, X), rtol=0, atol=1e-6)
+    old = np.argsort(new)
+    edges = graphs.directed()
+    moved = jg.prepare(senders=new[edges["senders"]], receivers=new[edges["receivers"]], num_nodes=12, **case.prepare)
+    if case.edge_features:
+        moved = with_features(moved, signal(12, 12, 3, seed=5)[np.ix_(old, old)])
+    kw = {k: a[old] if k == "x0" else a for k, a in extras(module, X).items()}
+    H = module.apply(params, moved, X[old], **kw)
+    np.testing.assert_allclose(H[new], run(module, params, graph, X), rtol=0, atol=1e-12)
+
+
+def test_derivatives_and_transformations_agree(setting):
+    module, params, graph, X = setting
+
+    @jax.jit  # one program, as compiling is what takes time
+    def transformed(params, graph, X):
+        def f(X):
+            return run(module, params, graph, X)
+
+        return f(X), jax.vmap(f)(jnp.stack([X, 2 * X])), jax.jacfwd(f)(X), jax.jacrev(f)(X)
+
+    H, both, forward, reverse = transformed(params, graph, X)
+    one_by_one = np.stack([run(module, params, graph, X), run(module, params, graph, 2 * X)])
+    np.testing.assert_allclose(H, one_by_one[0], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(both, one_by_one, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(forward, reverse, rtol=0, atol=1e-12)
+
+
+def test_gradients_are_finite_and_recomputed_alike(setting):
+    module, params, graph, X = setting
+    G = signal(12, D, seed=9)
+
+    def loss(params, X):
+        return jnp.sum(G * run(module, params, graph, X))
+
+    both = jax.jit(lambda *a: [jax.grad(f, argnums=(0, 1))(*a) for f in (loss, jax.checkpoint(loss))])
+    grads, again = both(params, X)
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads))
+    assert all(np.any(g) for g in jax.tree.leaves(grads))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12), grads, again)
+
+
+def test_float32_is_close_to_float64(setting):
+    module, params, graph, X = setting
+    single = jax.tree.map(lambda a: a.astype(np.float32), params)
+    H = compiled(module, single, graph, X.astype(np.float32))
+    assert H.dtype == np.float32
+    np.testing.assert_allclose(H, run(module, params, graph, X), rtol=0, atol=2e-5)
+
+
+def test_parameters_drawn_for_float32_keep_it(setting):
+    # In float64 mode as well: constants of the graph do not widen what is computed.
+    module, _, graph, X = setting
+    X = X.astype(np.float32)
+    H, params = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), graph, X, **extras(module, X)))
+    assert {a.dtype for a in jax.tree.leaves((H, params))} == {np.dtype(np.float32)}
+
+
+def test_backends_agree(case, graphs, setting):
+    module, params, graph, X = setting
+    for backend in ("padded", "segment", "dense"):
+        other = prepared(case, graphs.directed(), backend=backend)
+        np.testing.assert_allclose(run(module, params, other, X), run(module, params, graph, X), rtol=0, atol=1e-12)
+
+
+@partial(jax.jit, static_argnums=0)
+def value_and_pullback(module, params, graph, X):
+    H, pullback = jax.vjp(lambda p, X: run(module, p, graph, X), params, X)
+    return H, pullback(jnp.ones_like(H))
+
+
+@pytest.mark.parametrize("n", [4, 1, 0])
+def test_graphs_without_edges(case, graphs, n):
+    graph, X = prepared(case, graphs.edgeless(n)), jnp.asarray(signal(n, D), np.float32)
+    module = build(case)
+    params = random_params(module, graph, X)
+    H, grads = value_and_pullback(module, params, graph, X)
+    assert H.shape == (n, D)
+    assert all(np.isfinite(a).all() for a in jax.tree.leaves((H, grads)))
+
+
+def test_extreme_scores_give_no_nan():
+    graph = jg.prepare(senders=np.array([0, 1, 1]), receivers=np.array([1, 0, 1]), num_nodes=4)
+    X = jnp.asarray(1e4 * signal(4, D), np.float32)
+    for name in ("gat", "gatv2", "grand"):
+        module = LAYERS[name](features=D)
+        params = random_params(module, graph, X)
+        assert all(np.isfinite(a).all() for a in jax.tree.leaves(value_and_pullback(module, params, graph, X)))
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.reads_edges])
+def test_masked_edges_have_no_influence(graphs, x64, name):
+    case, X = CASES[name], jnp.asarray(signal(12, D))
+    whole, module = prepared(case, graphs.directed()), build(CASES[name])
+    kept = np.random.default_rng(2).random(whole.num_edges) < 0.6
+    kept[np.flatnonzero(whole.receivers == whole.receivers[-1])] = False  # a node that loses all its edges
+    rest = {"senders": whole.senders[kept], "receivers": whole.receivers[kept], "num_nodes": 12}
+    params = random_params(module, whole, X)
+    masked = dataclasses.replace(whole, edge_mask=kept.astype(np.float64))
+    less = prepared(case, rest)
+    np.testing.assert_allclose(
+        compiled(module, params, masked, X), compiled(module, params, less, X), rtol=0, atol=1e-12
+    )
+    np.testing.assert_array_equal(heard(module, params, masked, X), heard(module, params, less, X))
+    if name in BOUNDED:
+        assert module.lipschitz(masked, 0.7) == pytest.approx(module.lipschitz(less, 0.7), abs=1e-12)
+
+
+def jacobian_norm(module, params, graph, X):
+    return np.linalg.norm(np.asarray(jacobian(module, params, graph, X)).reshape(X.size, X.size), 2)
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+@pytest.mark.parametrize("directed", [False, True])
+def test_lipschitz_bounds_the_jacobian(graphs, x64, name, directed):
+    case, module = CASES[name], build(CASES[name])
+    graph = prepared(case, graphs.directed() if directed else graphs.star(12))
+    X = jnp.asarray(signal(12, D))
+    drawn = random_params(module, graph, X)
+    for c in (0.5, 2.0):
+        params = jax.tree.map(lambda W, c=c: c * W / np.linalg.norm(W, 2) if W.ndim == 2 else W, drawn)
+        assert 0 < jacobian_norm(module, params, graph, X) <= module.lipschitz(graph, c, index=1) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("name", sorted({*BOUNDED} - {"sage max", "a_dgn", "cheb", "cheb, 4 terms"}))
+def test_lipschitz_is_attained(graphs, x64, name):
+    # By W = c I on a ring, whose P and A have the constant vector as their top singular vector.
+    case, module, c = CASES[name], build(CASES[name]), 1.5
+    graph, X = prepared(case, graphs.ring(7)), jnp.asarray(signal(7, D))
+    params = jax.tree.map(lambda W: c * jnp.eye(D) if W.ndim == 2 else W, random_params(module, graph, X))
+    assert jacobian_norm(module, params, graph, X) == pytest.approx(module.lipschitz(graph, c, index=1), rel=1e-12)
+
+
+def test_lipschitz_of_chebyshev_terms():
+    # T_k(-P) of a ring has norm 1; of a matrix that is not symmetric it may have more, by the recursion's bound.
+    layer = LAYERS["cheb"](features=D, K=4)
+    v = np.arange(5)
+    edges = {"senders": v, "receivers": (v + 1) % 5, "num_nodes": 5}
+    both = {"senders": np.r_[v, (v + 1) % 5], "receivers": np.r_[(v + 1) % 5, v], "num_nodes": 5}
+    assert layer.lipschitz(jg.prepare(**both, loops=False), 2.0) == pytest.approx(8, rel=1e-6)
+    assert layer.lipschitz(jg.prepare(**edges, loops=False), 1.0) == pytest.approx(1 + 1 + 3 + 7)
+
+
+def test_largest_aggregate_bound_counts_listeners(graphs):
+    # The centre of a star is heard by all leaves and hears the largest of them.
+    assert SAGE(D, aggregation="max").lipschitz(jg.prepare(**graphs.star(10)), 1.0) == pytest.approx(3 + 1)
+
+
+def test_attention_dropout_acts_in_training_only(graphs):
+    graph, X = jg.prepare(**graphs.ring(7)), jnp.asarray(signal(7, D), np.float32)
+    for name in ("gat", "gatv2"):
+        module, plain = (LAYERS[name](features=D, attention_dropout=rate) for rate in (0.5, 0.0))
+        params = random_params(module, graph, X)
+        expected = plain.apply(params, graph, X)
+        np.testing.assert_array_equal(module.apply(params, graph, X), expected)
+        keys = jax.random.split(jax.random.key(0), 1000)
+        H = jax.jit(jax.vmap(lambda k, m=module, p=params: m.apply(p, graph, X, train=True, rngs={"dropout": k})))(keys)
+        assert np.abs(H[0] - expected).max() > 0.1
+        np.testing.assert_allclose(H.mean(0), expected, rtol=0, atol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("layer", "options", "message"),
+    [
+        ("gat", {"heads": 4}, "heads=4 does not divide features=6"),
+        ("gat", {"heads": 0}, "heads=0: allowed are 1 and more"),
+        ("gat", {"attention_dropout": 1.0}, "attention_dropout=1.0: allowed are 0 and more, below 1"),
+        ("gatv2", {"heads": 4}, "heads=4 does not divide features=6"),
+        ("gin", {"hidden": 0}, "hidden=0: allowed are None and 1 and more"),
+        ("sage", {"aggregation": "median"}, "aggregation='median' is not known: allowed are sum, mean, max"),
+        ("gcnii", {"alpha": 1.5}, "alpha=1.5: allowed are 0 to 1"),
+        ("gcnii", {"theta": 0.0}, "theta=0.0: allowed are numbers above 0"),
+        ("sgc", {"K": 0}, "K=0: allowed are 1 and more"),
+        ("appnp", {"K": 0}, "K=0: allowed are 1 and more"),
+        ("appnp", {"alpha": -0.1}, "alpha=-0.1: allowed are 0 to 1"),
+        ("cheb", {"K": 0}, "K=0: allowed are 1 and more"),
+        ("grand", {"heads": 4}, "heads=4: allowed are 1 and more that divide attention_dim=6"),
+    ],
+)
+def test_options_out_of_range(layer, options, message):
+    with pytest.raises(ValueError, match=message):
+        LAYERS[layer](features=6, **options)
+
+
+@pytest.mark.parametrize("layer", SQUARE)
+def test_square_layers_keep_the_columns(graphs, layer):
+    graph, X, module = jg.prepare(**graphs.ring(7)), signal(7, 4).astype(np.float32), LAYERS[layer](features=3)
+    with pytest.raises(ValueError, match="needs as many as X has columns, 4"):
+        module.init(jax.random.key(0), graph, X, **extras(module, X))

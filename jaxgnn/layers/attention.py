@@ -1,0 +1,45 @@
+"""The softmax that attention layers share: over the in-edges of every node and the node itself."""
+
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from jaxgnn.arrays import Array
+from jaxgnn.graph import Graph
+from jaxgnn.segment import segment_sum, segment_top
+
+
+def attention_weights(
+    graph: Graph, edge_scores: Float[Array, "e h"], self_scores: Float[Array, "n h"]
+) -> tuple[Float[Array, "e h"], Float[Array, "n h"]]:
+    """Softmax of the scores of each node's in-edges and its own, h heads side by side; every row's weights add up to 1.
+
+    A node hears itself once: loops of the graph get weight 0, and so do edges that `graph.edge_mask` drops.
+    """
+    # Softmax stays the same when a row is shifted. Shifted by its own score, every row holds a 0, edges or none.
+    relative = edge_scores - graph.at_receivers(self_scores)
+    counts = jnp.asarray(graph.senders != graph.receivers)
+    if graph.edge_mask is not None:
+        counts = counts & (jnp.asarray(graph.edge_mask) > 0)
+    relative = jnp.where(counts[:, None], relative, -jnp.inf)
+    # The maximum keeps exp in range and cancels, so it is a constant to derivatives.
+    top = jnp.maximum(segment_top(relative, graph.receivers, graph.num_nodes, sorted=True), 0)
+    on_edges, on_self = jnp.exp(relative - graph.at_receivers(top)), jnp.exp(-top)
+    total = segment_sum(on_edges, graph.receivers, graph.num_nodes, sorted=True) + on_self
+    return on_edges / graph.at_receivers(total), on_self / total
+
+
+def attend(
+    graph: Graph, on_edges: Float[Array, "e h"], on_self: Float[Array, "n h"], Z: Float[Array, "n h d"]
+) -> Float[Array, "n h d"]:
+    """sum_u a_vu Z_u + a_vv Z_v for every node v and head."""
+    return graph.aggregate(on_edges[..., None] * graph.at_senders(Z)) + on_self[..., None] * Z
+
+
+def check_heads(features: int, heads: int, concat: bool, attention_dropout: float = 0.0) -> None:
+    """Raises ValueError for options that attention layers share and that are out of their range."""
+    if heads < 1:
+        raise ValueError(f"heads={heads}: allowed are 1 and more")
+    if concat and features % heads:
+        raise ValueError(f"heads={heads} does not divide features={features}: with concat=True it must")
+    if not 0 <= attention_dropout < 1:
+        raise ValueError(f"attention_dropout={attention_dropout}: allowed are 0 and more, below 1")

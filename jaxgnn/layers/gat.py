@@ -1,0 +1,60 @@
+"""Graph attention (Velickovic et al. 2018): H_v = sum_u a_vu X_u W, u over v's in-neighbours and v itself."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+from jax.nn.initializers import Initializer, glorot_uniform
+from jaxtyping import Float
+
+from jaxgnn.arrays import Array
+from jaxgnn.graph import Graph
+from jaxgnn.layers.attention import attend, attention_weights, check_heads
+
+
+class GAT(nn.Module):
+    """H_v = sum_u a_vu Z_u (+ b), Z = X W, [n, d] -> [n, features]. Source: Velickovic et al. 2018, equations 1 to 6.
+
+    a_vu = softmax_u(LeakyReLU(a_s . Z_u + a_r . Z_v)) over the in-neighbours u of v and v itself, once.
+
+    Attributes:
+      features: columns of H; with `concat` each head has features / heads of them.
+      heads: number of attention heads.
+      concat: puts the heads side by side; without, they are averaged.
+      negative_slope: slope of the LeakyReLU below 0.
+      attention_dropout: rate on the weights a_vu in training.
+      use_bias: adds b [features] to every row.
+      kernel_init: initialiser of W [d, heads d'], d' the columns of a head.
+
+    Raises:
+      ValueError: an option out of its range, when the object is made.
+    """
+
+    features: int
+    heads: int = 1
+    concat: bool = True
+    negative_slope: float = 0.2
+    attention_dropout: float = 0.0
+    use_bias: bool = False
+    kernel_init: Initializer = glorot_uniform()
+    hops: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_heads(self.features, self.heads, self.concat, self.attention_dropout)
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, graph: Graph, X: Float[Array, "n d"], train: bool = False) -> Float[Array, "n features"]:
+        n, columns = X.shape[0], self.features // self.heads if self.concat else self.features
+        Z = nn.Dense(self.heads * columns, use_bias=False, kernel_init=self.kernel_init, name="linear")(X)
+        Z = Z.reshape(n, self.heads, columns)
+        a_s, a_r = (
+            self.param(f"attention_{end}", glorot_uniform(), (1, self.heads, columns), Z.dtype)
+            for end in ("sender", "receiver")
+        )
+        s, r = (Z * a_s).sum(-1), (Z * a_r).sum(-1)
+        on_edges = nn.leaky_relu(graph.at_senders(s) + graph.at_receivers(r), self.negative_slope)
+        on_edges, on_self = attention_weights(graph, on_edges, nn.leaky_relu(s + r, self.negative_slope))
+        drop = nn.Dropout(self.attention_dropout, deterministic=not train)
+        H = attend(graph, drop(on_edges), drop(on_self), Z)
+        H = H.reshape(n, self.features) if self.concat else H.mean(axis=1)
+        return H + self.param("bias", nn.initializers.zeros, (self.features,), H.dtype)[None] if self.use_bias else H

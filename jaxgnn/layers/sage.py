@@ -1,0 +1,65 @@
+"""GraphSAGE (Hamilton et al. 2017): H = aggregate(in-neighbours) W_n + X W_s."""
+
+import math
+from typing import ClassVar, get_args
+
+import flax.linen as nn
+import numpy as np
+import scipy.sparse as sp
+from jax.nn.initializers import Initializer, glorot_uniform
+from jaxtyping import Float
+
+from jaxgnn.arrays import Array
+from jaxgnn.graph import Aggregation, Graph
+from jaxgnn.propagation import operator_norm
+
+
+class SAGE(nn.Module):
+    """H = aggregate(X) W_n + X W_s (+ b), [n, d] -> [n, features]. Source: Hamilton et al. 2017, algorithm 1.
+
+    The concatenation of the paper, written as the sum of two products; a node without in-edges aggregates to 0.
+
+    Attributes:
+      features: columns of W_n and W_s.
+      aggregation: "mean", "max" or "sum" over the in-neighbours' rows, every in-edge counted once.
+      use_bias: adds b [features] to every row.
+      kernel_init: initialiser of W_n and W_s [d, features].
+
+    Raises:
+      ValueError: an aggregation that is not known, when the object is made.
+    """
+
+    features: int
+    aggregation: str = "mean"
+    use_bias: bool = False
+    kernel_init: Initializer = glorot_uniform()
+    hops: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.aggregation not in get_args(Aggregation):
+            allowed = ", ".join(get_args(Aggregation))
+            raise ValueError(f"aggregation={self.aggregation!r} is not known: allowed are {allowed}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
+        W_n, W_s = (
+            nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name=name)
+            for name in ("neighbours", "self")
+        )
+        H = W_n(graph.aggregate(graph.at_senders(X), self.aggregation)) + W_s(X)
+        return H + self.param("bias", nn.initializers.zeros, (self.features,), H.dtype)[None] if self.use_bias else H
+
+    @nn.nowrap
+    def lipschitz(self, graph: Graph, c: float, index: int = 0) -> float:
+        """Upper bound of ||dH/dX||_2 where ||W_n||_2 and ||W_s||_2 are at most c."""
+        kept = np.ones(graph.num_edges) if graph.edge_mask is None else np.asarray(graph.edge_mask, np.float64)
+        edges = (np.asarray(graph.receivers), np.asarray(graph.senders))
+        A = sp.coo_array((kept, edges), (graph.num_nodes, graph.num_nodes)).tocsr()
+        if self.aggregation == "max":
+            # Of each column a row picks one sender (or an average of equal ones): row sums are at most 1, column sums
+            # at most the number of nodes that hear the sender, and ||M||_2^2 <= ||M||_1 ||M||_inf.
+            return c * (math.sqrt(np.max(A.sum(axis=0), initial=0.0)) + 1)
+        if self.aggregation == "mean":
+            A = sp.diags_array(1 / np.maximum(A.sum(axis=1), 1)) @ A  # as `Graph.aggregate`
+        return c * (operator_norm(A) + 1)
