@@ -12,6 +12,10 @@ from jaxgnn.jacobian import jacobian as jacobian
 from jaxgnn.model import DeepGNN as DeepGNN
 from jaxgnn.probe import probe as probe
 from jaxgnn.propagation import Propagation as Propagation
+from jaxgnn.rewiring import balanced_forman as balanced_forman
+from jaxgnn.rewiring import fosr as fosr
+from jaxgnn.rewiring import sdrf as sdrf
+from jaxgnn.state_space import StateSpace as StateSpace
 from jaxgnn.train import make_train as make_train
 from jaxgnn.train import sweep as sweep
 from jaxgnn.train import train as train

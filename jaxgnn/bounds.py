@@ -1,6 +1,12 @@
-"""Weight normalisations that bound a layer's Lipschitz constant, in the forward pass, differentiated through."""
+"""Weight normalisations that bound a layer's Lipschitz constant, in the forward pass, differentiated through.
+
+Each maps W to a matrix with ||.||_2 <= c. A layer that is linear in X and in W, such as H = P X W, then has
+||dH/dX||_2 <= ||P||_2 c, and with an identity residual 1 + ||P||_2 c. For attention and gates c bounds the linear
+maps alone: what the layer does as a whole depends on where it is taken.
+"""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +17,8 @@ from jaxgnn.arrays import Array
 Bound = Callable[[Float[Array, "d e"], Float[Array, ""]], Float[Array, "d e"]]
 
 
-def _norm(W: Float[Array, "d e"]) -> Float[Array, ""]:
-    """||W||_F, and sqrt(d e) for W = 0, where the gradient of a norm would be NaN."""
+def _norm(W: Float[Array, "*shape"]) -> Float[Array, ""]:
+    """||W||_F, and sqrt(size) for W = 0, where the gradient of a norm would be NaN."""
     # In units of the largest entry, so that no square leaves the range of numbers.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(W), initial=0.0))
     scale = jnp.where(largest > 0, largest, 1.0)
@@ -29,14 +35,106 @@ def frobenius_soft(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, 
     return W / jnp.maximum(1.0, _norm(W) / c)
 
 
+def row(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
+    """Every row scaled to norm c / sqrt(d), so that ||W||_2 <= ||W||_F <= c; a row of zeros stays."""
+    norms = jax.vmap(_norm)(W)
+    return c * W / (norms * jnp.sqrt(W.shape[0]).astype(W.dtype))[:, None]
+
+
+def column(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
+    """Every column scaled to norm c / sqrt(e), so that ||W||_2 <= ||W||_F <= c; a column of zeros stays."""
+    return row(W.T, c).T
+
+
+def orthogonal(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
+    """c Q of W = Q R with diag R > 0 (of W^T where W is wide): all singular values are c. W must have full rank."""
+    if W.shape[0] < W.shape[1]:
+        return orthogonal(W.T, c).T
+    Q, R = jnp.linalg.qr(W)
+    return c * Q * jnp.where(jnp.diagonal(R) < 0, -1.0, 1.0).astype(W.dtype)[None]
+
+
+def cayley(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
+    """c (I + A)^-1 (I - A) with the skew A = W - W^T: all singular values are c. Source: Cayley's transform.
+
+    A W that is not square is padded with zeros; the part of its own shape is returned, with ||.||_2 <= c.
+    """
+    d, e = W.shape
+    n = max(d, e)
+    W = jnp.pad(W, ((0, n - d), (0, n - e)))
+    A, I = W - W.T, jnp.eye(n, dtype=W.dtype)
+    return c * jnp.linalg.solve(I + A, I - A)[:d, :e]
+
+
 def _unbounded(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
     del c
     return W
 
 
-BOUNDS: dict[str, Bound] = {"none": _unbounded, "frobenius": frobenius, "frobenius_soft": frobenius_soft}
+def spectral(W: Float[Array, "d e"], c: Float[Array, ""], u: Float[Array, "d"]) -> Float[Array, "d e"]:
+    """c W / sigma with sigma = ||W^T u|| <= ||W||_2, u from `power_iteration`; 0 stays 0.
+
+    Until u has converged to the first left singular vector, ||.||_2 = c ||W||_2 / sigma lies above c.
+    Source: Miyato et al. 2018, algorithm 1.
+    """
+    sigma = _norm(jax.lax.stop_gradient(u) @ W)
+    return c * (W / jnp.where(W.any(), sigma, 1.0))
 
 
-def bound_params(params, bound: str, c: Float[Array, ""]):
-    """Applies a bound to every matrix in a layer's parameters; vectors (biases) are left as they are."""
-    return jax.tree.map(lambda W: BOUNDS[bound](W, c.astype(W.dtype)) if W.ndim == 2 else W, params)
+def power_iteration(W: Float[Array, "d e"], u: Float[Array, "d"], steps: int = 1) -> Float[Array, "d"]:
+    """u after steps of u <- W W^T u / ||W W^T u||, without gradient."""
+    W = jax.lax.stop_gradient(W)
+
+    def step(_, u):
+        u = W @ (W.T @ u)
+        return u / _norm(u)
+
+    return jax.lax.fori_loop(0, steps, step, u)
+
+
+BOUNDS: dict[str, Bound | None] = {
+    "none": _unbounded,
+    "frobenius": frobenius,
+    "frobenius_soft": frobenius_soft,
+    "spectral": None,  # carries a state: see `spectral`
+    "row": row,
+    "column": column,
+    "orthogonal": orthogonal,
+    "cayley": cayley,
+}
+
+
+def bound_params(params: Any, bound: str, c: Float[Array, ""], power: Any = None) -> Any:
+    """Applies a bound to every matrix in a layer's parameters; vectors (biases) are left as they are.
+
+    `power` holds the vectors u of "spectral", by the matrices' paths (`start_power`).
+    """
+
+    def apply(path, W):
+        if W.ndim != 2:
+            return W
+        function = BOUNDS[bound]
+        c_ = c.astype(W.dtype)
+        return spectral(W, c_, power[jax.tree_util.keystr(path)]) if function is None else function(W, c_)
+
+    return jax.tree_util.tree_map_with_path(apply, params)
+
+
+def start_power(params: Any) -> dict[str, Float[Array, "d"]]:
+    """The vectors u of every matrix W: 30 steps of power iteration from W 1."""
+
+    def start(W):
+        u = jnp.sum(W, axis=1)
+        return power_iteration(W, jnp.where(u.any(), u, 1.0) / _norm(u), steps=30)
+
+    return _by_path(params, start)
+
+
+def advance_power(params: Any, power: dict[str, Array]) -> dict[str, Float[Array, "d"]]:
+    """The vectors u after one more step each."""
+    return {path: power_iteration(W, power[path]) for path, W in _by_path(params, lambda W: W).items()}
+
+
+def _by_path(params: Any, function: Callable) -> dict[str, Array]:
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    return {jax.tree_util.keystr(path): function(W) for path, W in leaves if W.ndim == 2}

@@ -1,5 +1,6 @@
 """DeepGNN: a linear encoder, a stack of blocks, a linear readout."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +13,36 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float
 
+from jaxgnn import state_space
 from jaxgnn.arrays import Array
 from jaxgnn.bounds import BOUNDS
 from jaxgnn.graph import Graph
 from jaxgnn.layers import LAYERS
+from jaxgnn.norms import NORMS
 from jaxgnn.precision import precision
-from jaxgnn.stack import ACTIVATIONS, INITIALISERS, RESIDUALS, Block, LayerSpec, Taps, scan_blocks
+from jaxgnn.residuals import RESIDUALS, Residual
+from jaxgnn.segment import segment_max, segment_sum
+from jaxgnn.stack import (
+    ACTIVATIONS,
+    INITIALISERS,
+    PER_LAYER,
+    Block,
+    LayerSpec,
+    NormSpec,
+    Recipe,
+    ResidualSpec,
+    Shared,
+    Taps,
+    layer_options,
+    residual_rule,
+    scan_blocks,
+)
+
+JUMPING = ("last", "sum", "max")
+ENDS = ("linear", "layer")
+POOLING = ("none", "sum", "mean", "max")
+# Kept as arrays in the collection "constants": one compiled program serves every value of them.
+NUMBERS = ("bound_c", "residual_scale", "modulus")
 
 
 class ModelTaps(NamedTuple):
@@ -30,23 +55,40 @@ class ModelTaps(NamedTuple):
 class DeepGNN(nn.Module):
     """Encoder X^(0) = x W_e + b_e, `depth` blocks, readout X^(L) R + b_r: [n, f] -> [n, out].
 
-    Each block is X^(l+1) = X^(l) + rho(H^(l)), H^(l) the layer's output; without X^(l) + where residual="none".
+    Each block is X^(l+1) = X^(l) + rho(norm(H^(l))), H^(l) the layer's output; without X^(l) + where residual="none".
 
     Attributes:
-      layer: a name ("gcn", "mlp"), a Linen class with `features`, or an instance; __call__(graph, X) -> [n, width].
-        x0, index and train are passed to it where its signature has them.
-      depth: L, number of blocks, at least 1.
+      layer: a name of `jaxgnn.layers.LAYERS`, a Linen class with `features`, or an instance; __call__(graph, X) ->
+        [n, width]. x0, index and train are passed to it where its signature has them.
+      depth: L, number of blocks, at least 1; with ends="layer" the ends count too, L = depth - 2, at least 0.
       width: d, features of every block.
       out: columns of the logits.
-      activation: "relu", "leaky_relu", "tanh", "elu", "gelu" or "identity", applied in every block.
-      residual: "none" or "identity".
-      bound: "none", "frobenius" (c W / ||W||_F) or "frobenius_soft" (W / max(1, ||W||_F / c)), on the layers' matrices.
-      bound_c: c. It is kept in the collection "constants", so that one compiled program serves every c.
+      activation: "relu", "leaky_relu", "tanh", "elu", "gelu" or "identity", applied in every block; by default the
+        layer's own (A-DGN: tanh), or "relu".
+      residual: "none", "identity", "scaled", "initial", "gated", "weighted", "graphcon", "gradient_gating" or "ssm"
+        (`jaxgnn.residuals`), or an instance of a rule; by default the layer's own, or "none".
+      residual_scale: s of "scaled" (0.1 by default), "initial" (0.1) and "graphcon" (1).
+      norm: "none", "layer", "batch", "group", "pairnorm", "mean_subtraction" or "dgn" (`jaxgnn.norms`), or an
+        instance; on H, before the activation.
+      bound: "none", "frobenius", "frobenius_soft", "spectral", "row", "column", "orthogonal" or "cayley"
+        (`jaxgnn.bounds`), on the layers' matrices: ||W||_2 <= c.
+      bound_c: c.
+      ssm: Lambda and B of residual="ssm".
+      khop: layer l propagates over the pairs at distance exactly l + 1 (`prepare(..., hops=K)`; cyclic beyond K).
+      share_weights: all blocks have the same parameters.
+      jumping: what is read out: "last" X^(L), "sum" a learned weighted sum of X^(0) .. X^(L), "max" their maximum.
+      ends: "linear", or "layer": X^(0) = rho(layer(x)) and the logits are layer(X^(L)), as in a GCN of two layers (of
+        several heads the readout takes the mean). Bounds, norms and residuals are the blocks' alone.
+      pool: "none" for logits of nodes [n, out]; "sum", "mean" or "max" over each graph's nodes for [graphs, out].
       init_weights: "glorot", "he", "lecun" (all uniform) or "orthogonal", for the layers' matrices.
       bias: bias in the layers (the encoder and the readout always have one).
       dropout: rate on every block's input in training.
       input_dropout: rate on x in training.
+      dropedge: rate at which every block leaves out edges in training.
       remat: recompute each block's insides on the way back, to save memory.
+
+    bound_c, residual_scale and ssm.modulus are kept in the collection "constants" (Lambda and B too, unless they are
+    trainable), so that one compiled program serves every value.
 
     Raises:
       ValueError: an option that is not known or out of its range, when the object is made.
@@ -56,55 +98,102 @@ class DeepGNN(nn.Module):
     depth: int = 2
     width: int = 64
     out: int = 1
-    activation: str = "relu"
-    residual: str = "none"
+    activation: str | None = None
+    residual: ResidualSpec | None = None
+    residual_scale: float | None = None
+    norm: NormSpec = "none"
     bound: str = "none"
     bound_c: float = 1.0
+    ssm: state_space.StateSpace = state_space.StateSpace()
+    khop: bool = False
+    share_weights: bool = False
+    jumping: str = "last"
+    ends: str = "linear"
+    pool: str = "none"
     init_weights: str = "glorot"
     bias: bool = False
     dropout: float = 0.0
     input_dropout: float = 0.0
+    dropedge: float = 0.0
     remat: bool = False
 
     def __post_init__(self) -> None:
-        known = {
-            "activation": ACTIVATIONS,
-            "residual": RESIDUALS,
-            "bound": BOUNDS,
-            "init_weights": INITIALISERS,
-        }
         if isinstance(self.layer, str):
-            known["layer"] = LAYERS
+            _check_known("layer", self.layer, LAYERS)
         elif not (
             isinstance(self.layer, nn.Module) or (isinstance(self.layer, type) and issubclass(self.layer, nn.Module))
         ):
             raise ValueError(
                 f"layer={self.layer!r} is no layer: allowed are {', '.join(LAYERS)}, a Linen class or instance"
             )
+        defaults = {"activation": "relu", "residual": "none"} | self._layer_defaults()
+        for option, value in defaults.items():
+            if getattr(self, option) is None:
+                object.__setattr__(self, option, value)
+        known = {"activation": ACTIVATIONS, "bound": BOUNDS, "init_weights": INITIALISERS}
+        known |= {"jumping": JUMPING, "ends": ENDS, "pool": POOLING}
+        if not isinstance(self.residual, Residual):
+            known["residual"] = RESIDUALS
+        if not isinstance(self.norm, nn.Module):
+            known["norm"] = NORMS
         for option, allowed in known.items():
-            if (value := getattr(self, option)) not in allowed:
-                raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(allowed)}")
+            _check_known(option, getattr(self, option), allowed)
+        if self.residual_scale is None:
+            object.__setattr__(self, "residual_scale", residual_rule(self.residual).scale)
         for option in ("depth", "width", "out"):
             value = getattr(self, option)
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"{option}={value!r}: allowed are 1 and more, whole")
+            least = 2 if option == "depth" and self.ends == "layer" else 1
+            if not isinstance(value, int | np.integer) or value < least:
+                raise ValueError(f"{option}={value!r}: allowed are {least} and more, whole")
         if not self.bound_c > 0:
             raise ValueError(f"bound_c={self.bound_c!r}: allowed are numbers above 0")
-        for option in ("dropout", "input_dropout"):
+        scale = self.residual_scale
+        if scale is None or not 0 <= scale < np.inf:
+            raise ValueError(f"residual_scale={self.residual_scale!r}: allowed are finite numbers of 0 and more")
+        for option in ("dropout", "input_dropout", "dropedge"):
             if not 0 <= (value := getattr(self, option)) < 1:
                 raise ValueError(f"{option}={value!r}: allowed are 0 and more, below 1")
+        if self.ends == "layer":
+            kind, options = self._layer_options()
+            parameters = inspect.signature(kind.__call__).parameters
+            if "features" not in options or {"x0", "index"} & set(parameters):
+                raise ValueError(
+                    f'ends="layer" needs a layer with `features` and without x0 and index: {kind.__name__}'
+                )
+            if self.pool != "none":
+                raise ValueError(f'ends="layer" reads nodes out: pool={self.pool!r} goes with ends="linear"')
         super().__post_init__()
 
     def setup(self) -> None:
         glorot = INITIALISERS["glorot"]
-        self.bound_constant = self.variable("constants", "bound_c", lambda: jnp.float32(self.bound_c))
-        self.encoder = nn.Dense(self.width, kernel_init=glorot)
+        self.constants = {
+            name: self.variable("constants", name, lambda v=value: jnp.float32(v))
+            for name, value in self.numbers().items()
+        }
+        if self.ends == "linear":
+            self.encoder = nn.Dense(self.width, kernel_init=glorot)
+            self.readout = nn.Dense(self.out, kernel_init=glorot)
+        else:
+            kind, options = self._layer_options()
+            averaged = {"concat": False} if "concat" in kind.__dataclass_fields__ else {}
+            self.encoder = kind(**options | {"features": self.width})
+            self.readout = kind(**options | averaged | {"features": self.out})
         self.stack = self.block()
-        self.readout = nn.Dense(self.out, kernel_init=glorot)
         self.input_drop = nn.Dropout(self.input_dropout)
+        self.readout_drop = nn.Dropout(self.dropout if self.ends == "layer" else 0.0)
+        if self.residual == "ssm":
+            draw = partial(state_space.draw, self.ssm, self.width)
+            if self.ssm.trainable:
+                self.ssm_matrices = self.param("ssm", lambda key: draw(key)._asdict())
+            else:
+                frozen = self.variable("constants", "ssm", lambda: draw(self.make_rng("params"))._asdict())
+                self.ssm_matrices = frozen.value
+        if self.jumping == "sum":
+            equal = nn.initializers.constant(1 / (self.blocks + 1))
+            self.jump_weights = self.param("jump", equal, (self.blocks + 1,))
 
     def __call__(self, graph: Graph, x: Float[Array, "n f"], train: bool = False) -> Float[Array, "n out"]:
-        """Logits, [n, f] -> [n, out]."""
+        """Logits, [n, f] -> [n, out], or [graphs, out] with a `pool`."""
         return self._run(graph, x, None, train=train, collect=False)[0]
 
     def tapped(
@@ -115,39 +204,93 @@ class DeepGNN(nn.Module):
         assert features is not None  # collected
         return logits, features
 
-    def encode(self, x: Float[Array, "n f"]) -> Float[Array, "n d"]:
-        """X^(0) = x W_e + b_e."""
-        return self.encoder(x)
+    def encode(self, graph: Graph, x: Float[Array, "n f"], train: bool = False) -> Float[Array, "n d"]:
+        """X^(0): x W_e + b_e, or rho(layer(x)) with ends="layer"."""
+        H = self._end(self.encoder, graph, self.input_drop(x, deterministic=not train), train)
+        return H if self.ends == "linear" else ACTIVATIONS[self.activation](H)
+
+    def _end(self, module, graph, X, train):
+        if self.ends == "linear":
+            return module(X)
+        takes_train = "train" in inspect.signature(type(module).__call__).parameters
+        return module(graph, X, **{"train": train} if takes_train else {})
 
     def _run(self, graph, x, taps: ModelTaps | None, *, train: bool, collect: bool):
-        x0 = self.encode(self.input_drop(x, deterministic=not train))
+        x0 = self.encode(graph, x, train)
         if taps is not None:
             x0 = x0 + taps.encoder
-        X, features = scan_blocks(
+        jump, jumped = self._jump(x0)
+        X, jumped, features = scan_blocks(
             self.stack,
-            self.depth,
+            self.blocks,
             x0,
             None if taps is None else taps.blocks,
             collect=collect,
             remat=self.remat,
-            graph=graph,
-            x0=x0,
-            bound_c=self.bound_constant.value,
+            share_weights=self.share_weights,
+            jump=jump,
+            jumped=jumped,
+            shared=self._shared(graph, x0),
             train=train,
         )
-        return self.readout(X), features if features is None else jnp.concatenate([x0[None], features])
+        X = self.readout_drop(X if self.jumping == "last" else jumped, deterministic=not train)
+        logits = self._end(self.readout, graph, pooled(graph, X, self.pool), train)
+        return logits, features if features is None else jnp.concatenate([x0[None], features])
+
+    def _shared(self, graph: Graph, x0: Float[Array, "n d"]) -> Shared:
+        ssm = state_space.Matrices(**self.ssm_matrices) if self.residual == "ssm" else None
+        return Shared(graph, x0, {name: variable.value for name, variable in self.constants.items()}, ssm)
+
+    def _jump(self, x0):
+        """The fold over X^(1) .. X^(L) for the readout, and where it starts."""
+        if self.jumping == "max":
+            return lambda jumped, X, index: jnp.maximum(jumped, X), x0
+        if self.jumping == "sum":
+            weights = self.jump_weights
+            return lambda jumped, X, index: jumped + weights[index + 1] * X, weights[0] * x0
+        return lambda jumped, X, index: jumped, ()
+
+    @property
+    def blocks(self) -> int:
+        """L, the number of blocks in the scan."""
+        return self.depth if self.ends == "linear" else self.depth - 2
+
+    @nn.nowrap
+    def _layer_options(self) -> tuple[type[nn.Module], dict[str, Any]]:
+        return layer_options(self.layer, self.width, bias=self.bias, init_weights=self.init_weights)
+
+    @nn.nowrap
+    def numbers(self) -> dict[str, float]:
+        """The numeric options that are kept in "constants"."""
+        return {"bound_c": self.bound_c, "residual_scale": self.residual_scale, "modulus": self.ssm.modulus}
+
+    @nn.nowrap
+    def same_in_training(self) -> bool:
+        """Whether train=True computes the same as train=False, as far as the options tell."""
+        kind, options = self._layer_options()
+        if "train" in inspect.signature(kind.__call__).parameters:
+            module = kind(**options, parent=None)
+            if getattr(module, "attention_dropout", 1) > 0:  # a layer of one's own may do anything
+                return False
+        rates = self.dropout + self.input_dropout + self.dropedge
+        return rates == 0 and self.bound != "spectral" and self.norm in _NORMS_WITHOUT_STATE
+
+    @nn.nowrap
+    def _layer_defaults(self) -> dict[str, str]:
+        return getattr(LAYERS[self.layer] if isinstance(self.layer, str) else self.layer, "defaults", {})
 
     @nn.nowrap
     def block(self) -> Block:
         """The block that every layer runs, without its parameters."""
-        names = ("layer", "width", "activation", "residual", "bound", "init_weights", "bias", "dropout")
-        return Block(**{name: getattr(self, name) for name in names})
+        return Block(**{name: Recipe.of(getattr(self, name)) for name in _BLOCK_OPTIONS})
 
     @nn.nowrap
     def zero_taps(self, params: Any, x: Float[Array, "n f"]) -> ModelTaps:
         """Taps that change nothing, of the shapes that `tapped` takes."""
-        shape, dtype = (self.depth, x.shape[0], self.width), x.dtype
-        weights = jax.tree.map(jnp.zeros_like, _stack_params(params).get("layer", {}))
+        shape, dtype = (self.blocks, x.shape[0], self.width), x.dtype
+        leading = (self.blocks,) if self.share_weights else ()
+        layer = params["params"].get("stack", {}).get("layer", {})  # a layer may have no parameters
+        weights = jax.tree.map(lambda W: jnp.zeros(leading + W.shape, W.dtype), layer)
         return ModelTaps(jnp.zeros(shape[1:], dtype), Taps(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), weights))
 
     @nn.nowrap
@@ -156,23 +299,90 @@ class DeepGNN(nn.Module):
     ) -> tuple[Callable[[Float[Array, "n d"]], Float[Array, "n d"]], Float[Array, "n d"]]:
         """Block `layer` as a plain function f: X^(l) -> X^(l+1), and the X^(l) that it is taken at.
 
-        The whole block in evaluation mode (layer, bound, activation, residual), X^(0) held constant. `dtype`
-        evaluates in that precision: with float64, f runs in float64 whatever the global setting is.
-        Raises ValueError when there is no such layer.
+        The whole block in evaluation mode (layer, bound, norm, activation, residual), X^(0) and what the residual
+        rule carries beside X held constant. `dtype` evaluates in that precision: with float64, f runs in float64
+        whatever the global setting is. Raises ValueError when there is no such layer.
         """
-        if not 0 <= layer < self.depth:
-            raise ValueError(f"layer={layer}: a network of depth {self.depth} has layers 0 to {self.depth - 1}")
+        if not 0 <= layer < self.blocks:
+            raise ValueError(f"layer={layer}: a network of {self.blocks} blocks has layers 0 to {self.blocks - 1}")
         dtype = np.dtype(dtype if dtype is not None else x.dtype)
         params, x = jax.tree.map(lambda a: np.asarray(a, dtype), (params, x))  # on the host, float64 outlives x32 mode
+        # Fresh arrays: of one that an eager program closed over, jax 0.10.2 keeps the float32 version for good.
+        graph = jax.tree.map(np.array, graph)
         function = _BlockFunction(self.block(), dtype)
         with precision(dtype):
-            x0, h = jax.tree.map(np.asarray, _features_before(self, params, graph, x, layer))
-        stack = jax.tree.map(lambda a: np.asarray(a[layer]), _stack_params(params))
-        return Partial(function, stack, graph, x0, np.int32(layer), params["constants"]["bound_c"]), h
+            before = jax.tree.map(np.asarray, _features_before(self, params, graph, x, layer))
+        own = jax.tree.map(np.asarray, _of_layer(self, params, layer))
+        shared = _shared_of(self, params, graph, before.x0)
+        return Partial(function, own, shared, before.state, np.int32(layer)), before.X
+
+    @nn.nowrap
+    def lipschitz(self, graph: Graph, *, layer: int = 0) -> float | None:
+        """An upper bound of ||d X^(l+1) / d X^(l)||_2 that holds wherever it is taken; None where there is none.
+
+        Where the layer is linear in X and its weights are bounded, with ||H' || <= l: l without a residual, 1 + l
+        with "identity", 1 + s l with "scaled", (1 - s) l with "initial", ||Lambda|| + ||B|| l with frozen "ssm" of
+        the kinds whose norm is known. Attention, gates and norms have no such bound: measure what they do where
+        they are taken, with `layer_fn` and `jaxgnn.jacobian`. "spectral" holds up to its power iteration's error.
+        Source: Park & Kim 2024; Arroyo et al. 2025, proposition 3.3.
+        """
+        kind, options = self._layer_options()
+        module = kind(**options, parent=None)
+        if self.bound == "none" or self.norm != "none" or not hasattr(module, "lipschitz"):
+            return None
+        bound = _ACTIVATION_LIPSCHITZ.get(str(self.activation), 1.0) * module.lipschitz(
+            graph.hop(layer) if self.khop else graph, self.bound_c, layer
+        )
+        s = float(self.residual_scale or 0)
+        rules = {"none": bound, "identity": 1 + bound, "scaled": 1 + s * bound, "initial": abs(1 - s) * bound}
+        return rules.get(self.residual) if isinstance(self.residual, str) else None
 
 
-def _stack_params(params: Any) -> Any:
-    return params["params"].get("stack", {})  # a layer may have no parameters
+_NORMS_WITHOUT_STATE = ("none", "layer", "group", "pairnorm", "mean_subtraction")
+_ACTIVATION_LIPSCHITZ = {"gelu": 1.13}  # its slope's maximum is 1.1289; all others' are at most 1
+_BLOCK_OPTIONS = tuple(name for name in Block.__dataclass_fields__ if name in DeepGNN.__dataclass_fields__)
+_BLOCK_OPTIONS = tuple(name for name in _BLOCK_OPTIONS if name not in ("parent", "name"))
+
+
+def pooled(graph: Graph, X: Float[Array, "n d"], pool: str) -> Float[Array, "m d"]:
+    """Sum, mean or maximum over each graph's nodes, [graphs, d], padding left out; X itself for "none"."""
+    if pool == "none":
+        return X
+    graphs, count = graph.graph_of_nodes, graph.graphs_tuple.n_node.shape[0]
+    mask = jnp.ones((X.shape[0], 1), X.dtype) if graph.node_mask is None else jnp.asarray(graph.node_mask)[:, None]
+    if pool == "max":
+        return segment_max(jnp.where(mask > 0, X, -jnp.inf), graphs, count, sorted=True)
+    total = segment_sum(X * mask.astype(X.dtype), graphs, count, sorted=True)
+    if pool == "sum":
+        return total
+    return total / jnp.maximum(segment_sum(mask.astype(X.dtype), graphs, count, sorted=True), 1)
+
+
+def _check_known(option: str, value: Any, allowed: Any) -> None:
+    if value not in allowed:
+        raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(allowed)}")
+
+
+class _Before(NamedTuple):
+    x0: Float[Array, "n d"]
+    X: Float[Array, "n d"]
+    state: Any
+
+
+def _of_layer(model: DeepGNN, params: Any, layer: Any) -> dict[str, Any]:
+    """The variables of block `layer`."""
+    stacks = {name: tree["stack"] for name, tree in params.items() if name in PER_LAYER and "stack" in tree}
+    return {
+        name: tree if name == "params" and model.share_weights else jax.tree.map(lambda a: a[layer], tree)
+        for name, tree in stacks.items()
+    }
+
+
+def _shared_of(model: DeepGNN, params: Any, graph: Graph, x0: Float[Array, "n d"]) -> Shared:
+    ssm = None
+    if model.residual == "ssm":
+        ssm = state_space.Matrices(**params["params" if model.ssm.trainable else "constants"]["ssm"])
+    return Shared(graph, x0, {name: params["constants"][name] for name in NUMBERS}, ssm)
 
 
 @dataclass(frozen=True)
@@ -182,20 +392,23 @@ class _BlockFunction:
     block: Block
     dtype: np.dtype
 
-    def __call__(self, stack, graph, x0, index, bound_c, h):
+    def __call__(self, own, shared, state, index, h):
+        return self.both(own, shared, state, index, h)[0]
+
+    def both(self, own, shared, state, index, h):
         with precision(self.dtype):
-            shared = {"graph": graph, "x0": x0, "bound_c": bound_c, "train": False}
-            return self.block.apply({"params": stack}, jnp.asarray(h), index, None, **shared)
+            return self.block.apply(own, jnp.asarray(h), state, index, None, shared=shared, train=False)
 
 
 @partial(jax.jit, static_argnums=0)
-def _features_before(model: DeepGNN, params, graph: Graph, x, layer):
-    """X^(0) and X^(layer); `layer` is traced, so that one program serves every layer."""
-    x0 = model.apply(params, x, method="encode")
+def _features_before(model: DeepGNN, params, graph: Graph, x, layer) -> _Before:
+    """X^(0), X^(layer) and the rule's state there; `layer` is traced, so that one program serves every layer."""
+    x0 = model.apply(params, graph, x, method="encode")
     step = _BlockFunction(model.block(), x.dtype)
+    shared = _shared_of(model, params, graph, x0)
 
-    def body(index, X):
-        stack = jax.tree.map(lambda a: a[index], _stack_params(params))
-        return step(stack, graph, x0, index, params["constants"]["bound_c"], X)
+    def body(index, carry):
+        return step.both(_of_layer(model, params, index), shared, carry[1], index, carry[0])
 
-    return x0, jax.lax.fori_loop(0, layer, body, x0)
+    X, state = jax.lax.fori_loop(0, layer, body, (x0, residual_rule(model.residual).start(x0)))
+    return _Before(x0, X, state)

@@ -1,13 +1,14 @@
-"""Depth by one nn.scan: blocks of layer, bound, activation and residual, whose every layer's features can be had.
+"""Depth by one nn.scan: blocks of layer, bound, norm, activation and residual, whose every layer's features can be had.
 
-H^(l) = layer(X^(l))          weights bounded
-X^(l+1) = rho(H^(l))          residual "none"
-X^(l+1) = X^(l) + rho(H^(l))  residual "identity"
+H^(l) = layer(X^(l))                        weights bounded, dropout on X^(l), edges dropped in training
+R = rho(norm(H^(l)))
+X^(l+1) = X^(l) + R                         residual "identity"; `residuals` has the others
 """
 
 import dataclasses
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -17,9 +18,13 @@ from jax.nn import initializers
 from jaxtyping import Float, Int
 
 from jaxgnn.arrays import Array
-from jaxgnn.bounds import bound_params
+from jaxgnn.bounds import advance_power, bound_params, start_power
+from jaxgnn.dropedge import drop_edges
 from jaxgnn.graph import Graph
 from jaxgnn.layers import LAYERS
+from jaxgnn.norms import NORMS
+from jaxgnn.residuals import RESIDUALS, Given, Residual
+from jaxgnn.state_space import Matrices
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": nn.relu,
@@ -35,9 +40,30 @@ INITIALISERS = {
     "lecun": initializers.lecun_uniform(),
     "orthogonal": initializers.orthogonal(),
 }
-RESIDUALS = ("none", "identity")
+# Variables that every layer has of its own; what is not "params" changes in training without a gradient.
+PER_LAYER = ("params", "batch_stats", "power")
 
 LayerSpec = str | type[nn.Module] | nn.Module
+NormSpec = str | nn.Module
+ResidualSpec = str | Residual
+
+
+class Recipe(NamedTuple):
+    """A module's class and options: what an instance becomes in a block, which makes modules of its own from it."""
+
+    kind: type[nn.Module]
+    options: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, value: Any) -> Any:
+        """The recipe of an instance; anything else as it is."""
+        if not isinstance(value, nn.Module):
+            return value
+        names = [f.name for f in dataclasses.fields(value) if f.init and f.name not in ("parent", "name")]
+        return cls(type(value), tuple((name, getattr(value, name)) for name in names))
+
+    def __call__(self, **kwargs: Any) -> nn.Module:
+        return self.kind(**dict(self.options), **kwargs)
 
 
 class Taps(NamedTuple):
@@ -54,63 +80,96 @@ class Taps(NamedTuple):
     weights: Any
 
 
-class Block(nn.Module):
-    """One block of the stack: X^(l) -> X^(l+1). See the module's docstring for the equation."""
+class Shared(NamedTuple):
+    """What is the same in every block: the graph, X^(0), the numeric options, Lambda and B (or None)."""
 
-    layer: LayerSpec
+    graph: Graph
+    x0: Float[Array, "n d"]
+    numbers: dict[str, Float[Array, ""]]
+    ssm: Matrices | None
+
+
+class Block(nn.Module):
+    """One block of the stack: X^(l), state -> X^(l+1), state. See the module's docstring for the equation."""
+
+    layer: str | type[nn.Module] | Recipe
     width: int
     activation: str = "relu"
-    residual: str = "none"
+    residual: str | Recipe = "none"
+    norm: str | Recipe = "none"
     bound: str = "none"
     init_weights: str = "glorot"
     bias: bool = False
     dropout: float = 0.0
+    dropedge: float = 0.0
+    khop: bool = False
 
     @nn.compact
     def __call__(
         self,
         X: Float[Array, "n d"],
+        state: Any,
         index: Int[Array, ""],
         taps: Taps | None,
         *,
-        graph: Graph,
-        x0: Float[Array, "n d"],
-        bound_c: Float[Array, ""],
+        shared: Shared,
         train: bool,
-    ) -> Float[Array, "n d"]:
+    ) -> tuple[Float[Array, "n d"], Any]:
+        graph = shared.graph.hop(index) if self.khop else shared.graph
+        if train and self.dropedge > 0:
+            graph = drop_edges(graph, self.dropedge, self.make_rng("dropout"))
         layer, options = layer_options(self.layer, self.width, bias=self.bias, init_weights=self.init_weights)
-        available = {"x0": x0, "index": index, "train": train}
+        available = {"x0": shared.x0, "index": index, "train": train}
         extra = {k: v for k, v in available.items() if k in inspect.signature(layer.__call__).parameters}
-
-        def effective(variables):
-            if self.is_initializing():  # what is returned here would be stored: the bounded weights, not those drawn
-                return variables
-            bounded = bound_params(variables, self.bound, bound_c)
-            if taps is None:
-                return bounded
-            return jax.tree.map(jnp.add, bounded, {"params": taps.weights}) if bounded.get("params") else bounded
-
+        effective = partial(self._effective_weights, taps=taps, c=shared.numbers["bound_c"])
+        # At initialisation what the mapping returns would be stored: the bounded weights, not those drawn.
         bounded_layer = nn.map_variables(layer, "params", trans_in_fn=effective, init=self.is_initializing())
         H = bounded_layer(**options, name="layer")(graph, nn.Dropout(self.dropout, deterministic=not train)(X), **extra)
+        if self.is_initializing() and self.bound == "spectral":
+            self.variable("power", "u", start_power, {"params": self.variables["params"].get("layer", {})})
         if H.shape != X.shape:
             raise ValueError(
                 f"layer {layer.__name__} returned shape {H.shape} for {X.shape}: a stack needs equal shapes"
             )
         if taps is not None:
             H = H + taps.pre_activation
-        X_next = ACTIVATIONS[self.activation](H)
-        if self.residual == "identity":
-            X_next = X + X_next
-        return X_next if taps is None else X_next + taps.features
+        norm = NORMS[self.norm] if isinstance(self.norm, str) else self.norm
+        if norm is not None:
+            H = norm(name="norm")(graph, H, train)
+        R = ACTIVATIONS[self.activation](H)
+        residual = (RESIDUALS[self.residual] if isinstance(self.residual, str) else self.residual)(name="residual")
+        given = Given(graph, shared.x0, index, shared.numbers, shared.ssm)
+        X_next, state = residual(X, R, state, given)
+        if graph.node_mask is not None:  # padding stays 0: normalised by the scale of other rows it could grow
+            X_next = jnp.where(jnp.asarray(graph.node_mask)[:, None] > 0, X_next, 0)
+        return (X_next if taps is None else X_next + taps.features), state
+
+    def _effective_weights(self, variables, *, taps: Taps | None, c):
+        """The weights that are propagated with: bounded, and the perturbation added."""
+        if self.is_initializing():
+            return variables
+        power = self.get_variable("power", "u") if self.bound == "spectral" else None
+        if power is not None and self.is_mutable_collection("power"):
+            power = advance_power(variables, power)
+            self.put_variable("power", "u", power)
+        bounded = bound_params(variables, self.bound, c, power)
+        if taps is None or not bounded.get("params"):
+            return bounded
+        return jax.tree.map(jnp.add, bounded, {"params": taps.weights})
+
+
+def residual_rule(residual: ResidualSpec | Recipe) -> Residual:
+    """The rule that an option `residual` names or is."""
+    made = RESIDUALS[residual] if isinstance(residual, str) else Recipe.of(residual)
+    return made(parent=None)
 
 
 def layer_options(
-    layer: LayerSpec, width: int, *, bias: bool, init_weights: str
+    layer: LayerSpec | Recipe, width: int, *, bias: bool, init_weights: str
 ) -> tuple[type[nn.Module], dict[str, Any]]:
     """A layer's class and options, from a name, a class with `features`, or an instance (whose own options stay)."""
-    if isinstance(layer, nn.Module):
-        names = {f.name for f in dataclasses.fields(layer) if f.init} - {"parent", "name"}
-        return type(layer), {name: getattr(layer, name) for name in names}
+    if isinstance(layer := Recipe.of(layer), Recipe):
+        return layer.kind, dict(layer.options)
     layer = LAYERS[layer] if isinstance(layer, str) else layer
     options = {"use_bias": bias, "kernel_init": INITIALISERS[init_weights]}
     known = inspect.signature(layer).parameters
@@ -125,23 +184,37 @@ def scan_blocks(
     *,
     collect: bool,
     remat: bool,
-    **shared: Any,
-) -> tuple[Float[Array, "n d"], Float[Array, "L n d"] | None]:
+    share_weights: bool,
+    jump: Callable[[Any, Array, Int[Array, ""]], Any],
+    jumped: Any,
+    shared: Shared,
+    train: bool,
+) -> tuple[Float[Array, "n d"], Any, Float[Array, "L n d"] | None]:
     """Runs `depth` copies of a block, each with its own parameters, by one scan: the program does not grow with depth.
 
-    Returns X^(L), and with `collect` X^(1) .. X^(L) stacked [L, n, d] (None without).
+    `share_weights` gives all copies the same parameters. Returns X^(L), what `jump` folded from `jumped` over
+    (X^(l+1), l), and with `collect` X^(1) .. X^(L) stacked [L, n, d] (None without).
     """
 
-    def body(block, X, inputs):
-        X = block(X, *inputs, **shared)
-        return X, X if collect else None
+    if depth == 0:
+        return X, jumped, jnp.zeros((0, *X.shape), X.dtype) if collect else None
+
+    def body(block, carry, inputs):
+        X, state, jumped = carry
+        index, taps = inputs
+        X, state = block(X, state, index, taps, shared=shared, train=train)
+        return (X, state, jump(jumped, X, index)), X if collect else None
 
     if remat:
         body = nn.remat(body, prevent_cse=False)
+    own = [name for name in PER_LAYER if not (share_weights and name == "params")]
     scan = nn.scan(
         body,
-        variable_axes={"params": 0, "batch_stats": 0},
-        split_rngs={"params": True, "dropout": True},
+        variable_axes=dict.fromkeys(own, 0),
+        variable_broadcast="params" if share_weights else False,
+        split_rngs={"params": not share_weights, "dropout": True},
         length=depth,
     )
-    return scan(block, X, (jnp.arange(depth), taps))
+    state = residual_rule(block.residual).start(X)
+    (X, _, jumped), features = scan(block, (X, state, jumped), (jnp.arange(depth), taps))
+    return X, jumped, features

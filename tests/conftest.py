@@ -141,10 +141,12 @@ def random_variables():
         shapes = jax.eval_shape(model.init, jax.random.key(0), graph, x)
 
         def draw(a):
-            return (scale * rng.standard_normal(a.shape) / np.sqrt(a.shape[-1])).astype(dtype)
+            return (scale * rng.standard_normal(a.shape) / np.sqrt(a.shape[-1] if a.shape else 1)).astype(dtype)
 
-        constants = {"bound_c": np.asarray(model.bound_c, dtype)}
-        return {"params": jax.tree.map(draw, shapes["params"]), "constants": constants}
+        variables = model.init(jax.random.key(seed), graph, x)
+        rest = {name: tree for name, tree in variables.items() if name != "params"}
+        constants = jax.tree.map(lambda a: np.asarray(a, dtype), rest)
+        return constants | {"params": jax.tree.map(draw, shapes["params"])}
 
     return make
 

@@ -110,7 +110,7 @@ def test_one_program_serves_every_c(graph, written_out):
     assert variables["constants"]["bound_c"] == 0.5
     apply = jax.jit(model.apply)
     for c in (0.5, 2.0, 7.0):
-        changed = variables | {"constants": {"bound_c": jnp.float32(c)}}
+        changed = variables | {"constants": variables["constants"] | {"bound_c": jnp.float32(c)}}
         expected = written_out(variables, graph.propagation.dense(), x, bound="frobenius", c=c).logits
         np.testing.assert_allclose(apply(changed, graph, x), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     assert apply._cache_size() == 1
@@ -197,7 +197,7 @@ def test_layer_fn_of_a_layer_that_is_not_there(graph, layer):
     model = jg.DeepGNN(depth=3, width=4)
     x = signal(6, 5)
     params = model.init(jax.random.key(0), graph, x)
-    with pytest.raises(ValueError, match=rf"^layer={layer}: a network of depth 3 has layers 0 to 2$"):
+    with pytest.raises(ValueError, match=rf"^layer={layer}: a network of 3 blocks has layers 0 to 2$"):
         model.layer_fn(params, graph, x, layer=layer)
 
 
@@ -215,8 +215,8 @@ def test_one_compilation_serves_the_jacobians_of_all_layers(graph):
 def test_gradients_with_respect_to_parameters_are_central_differences(graph, random_variables, x64):
     model = jg.DeepGNN(depth=2, width=3, activation="tanh", bound="frobenius_soft", bound_c=0.5, bias=True)
     x = signal(6, 4, dtype=np.float64)
-    params = random_variables(model, graph, x)["params"]
-    constants = {"bound_c": jnp.float64(0.5)}
+    variables = random_variables(model, graph, x)
+    params, constants = variables["params"], variables["constants"]
     loss = jax.jit(lambda p: jnp.sum(jnp.sin(model.apply({"params": p, "constants": constants}, graph, x))))
     direction = jax.tree.map(lambda a: signal(*a.shape, seed=1, dtype=np.float64), params)
     step = 1e-5
