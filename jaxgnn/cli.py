@@ -22,7 +22,10 @@ from jaxgnn import __version__
 from jaxgnn.data import DATASETS, describe, fetch
 from jaxgnn.report.depth_study import headline, write_study
 from jaxgnn.report.terminal import print_scores, print_table, progress_bar
+from jaxgnn.report.training import HEADER, table, write_training
+from jaxgnn.report.training import headline as headline_of_training
 from jaxgnn.study import Study, StudyConfig
+from jaxgnn.training import DataConfig, ModelConfig, RunConfig, TrainConfig, Training
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,44 @@ class StudyCommand:
         print(f"page: {page}")
         if self.json:
             print(json.dumps({"page": str(page), "results": str(study.out / "results.json")}))
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Train one network over many seeds, and over a grid of numeric options, in one compiled program.
+
+    Writes index.html, results.json, config.json, history.jsonl (readable while it runs), figures/ and checkpoints/
+    into the folder. The same command goes on where it was interrupted, to the same result.
+
+    Attributes:
+      out: the folder; by default jaxgnn-train-DATASET-LAYER-DEPTH.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    source: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=ModelConfig)  # pyright: ignore[reportInvalidTypeForm]
+    optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    runs: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
+    out: Path | None = None
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        name = f"jaxgnn-train-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
+        training = Training(self.source, self.model, self.optimisation, self.runs, self.out or Path(name))
+        try:
+            with progress_bar() as report:
+                report("compiling", 0, self.optimisation.steps)
+                points = training.run(lambda done: report("training", done, self.optimisation.steps))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"the same command goes on from {training.out / 'checkpoints'}") from None
+        results = training.write_results(points)
+        histories = [point.result.history for point in points]
+        page = write_training(training.out, results, histories, f"jaxgnn {shlex.join(arguments)}")
+        print_table(HEADER, table(results))
+        print(headline_of_training(results))
+        print(f"page: {page}")
+        if self.json:
+            print(json.dumps({"page": str(page), "results": str(training.out / "results.json")}))
 
 
 @dataclass(frozen=True)
@@ -113,7 +154,9 @@ class DataCommand:
 
 
 Command = tyro.conf.OmitSubcommandPrefixes[
-    Annotated[StudyCommand, tyro.conf.subcommand("study")] | Annotated[DataCommand, tyro.conf.subcommand("data")]
+    Annotated[StudyCommand, tyro.conf.subcommand("study")]
+    | Annotated[TrainCommand, tyro.conf.subcommand("train")]
+    | Annotated[DataCommand, tyro.conf.subcommand("data")]
 ]
 
 

@@ -112,7 +112,9 @@ class StudyConfig:
 
     @property
     def training(self) -> TrainConfig:
-        return TrainConfig(self.steps, self.learning_rate, self.weight_decay, self.l2)
+        return TrainConfig(
+            steps=self.steps, learning_rate=self.learning_rate, weight_decay=self.weight_decay, l2=self.l2
+        )
 
     def model(self, depth: int, remedy: str, width: int, out: int) -> DeepGNN:
         """The network of one cell; its bound_c is a stand-in until c is chosen."""

@@ -80,6 +80,36 @@ def spectra(lines: Mapping[str, Float[np.ndarray, "k"]], *, ylabel: str, xlabel:
     return _finished(figure)
 
 
+def by_option(lines: Mapping[str, Line], *, xlabel: str, ylabel: str) -> Figure:
+    """A number against a numeric option, with error bars; a log scale where the option spans a factor of 4 or more."""
+    figure, axes = _figure(ylabel=ylabel, xlabel=xlabel)
+    for i, (name, line) in enumerate(lines.items()):
+        style = {"color": _COLOURS[i % 7], "marker": _MARKERS[i % 7], "markersize": 4, "label": name}
+        axes.errorbar(line.x, line.y, yerr=line.error, capsize=3, linewidth=1.6, **style)
+    values = sorted({float(x) for line in lines.values() for x in line.x})
+    if values[0] > 0 and values[-1] >= 4 * values[0]:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+    if len(values) <= 8:
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+    return _finished(figure)
+
+
+def by_step(lines: Mapping[str, Float[np.ndarray, "seeds steps"]], *, ylabel: str, log: bool = False) -> Figure:
+    """A number at every step: the median over seeds, and a band from the lowest to the highest."""
+    figure, axes = _figure(ylabel=ylabel, xlabel="step")
+    for i, (name, values) in enumerate(lines.items()):
+        steps = np.flatnonzero(np.isfinite(values).any(axis=0))
+        shown = values[:, steps]
+        axes.plot(steps, np.nanmedian(shown, axis=0), color=_COLOURS[i % 7], linewidth=1.6, label=name)
+        if len(values) > 1:
+            low, high = np.nanmin(shown, axis=0), np.nanmax(shown, axis=0)
+            axes.fill_between(steps, low, high, color=_COLOURS[i % 7], alpha=0.18, linewidth=0)
+    if log:
+        _log_axis(axes, list(lines.values()))
+    return _finished(figure)
+
+
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Writes NAME.png and NAME.svg atomically; returns the SVG's text."""
     # No date and fixed identifiers, so that the same numbers give the same file.

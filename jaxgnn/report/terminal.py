@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 
 @contextmanager
@@ -37,10 +37,12 @@ def _line_by_line() -> Callable[[str, float, float], None]:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on standard output."""
-    table = Table(*header)
+    table = Table(*(Column(name, no_wrap=True) for name in header))
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    # Into a file nothing is cut off at a width that nobody has.
+    (console if console.is_terminal else Console(width=200)).print(table)
 
 
 def print_scores(cells: Sequence[Mapping[str, Any]]) -> None:

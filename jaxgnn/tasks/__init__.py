@@ -1,2 +1,12 @@
+"""What is learnt: batches with a loss, and an evaluation on each split."""
+
+from jaxgnn.tasks.many_graphs import GraphBatch as GraphBatch
+from jaxgnn.tasks.many_graphs import ManyGraphs as ManyGraphs
+from jaxgnn.tasks.many_graphs import many_graphs as many_graphs
 from jaxgnn.tasks.node_classification import NodeClassification as NodeClassification
 from jaxgnn.tasks.node_classification import node_classification as node_classification
+from jaxgnn.tasks.node_regression import NodeRegression as NodeRegression
+from jaxgnn.tasks.node_regression import node_regression as node_regression
+from jaxgnn.tasks.task import Batch as Batch
+from jaxgnn.tasks.task import Metrics as Metrics
+from jaxgnn.tasks.task import Task as Task

@@ -1,21 +1,24 @@
-"""Node classification on one graph: cross-entropy on the training nodes, accuracy on each split."""
+"""Node classification on one graph: cross-entropy on the training nodes, a score on each split."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Bool, Float, Int
 
 from jaxgnn.arrays import Array
 from jaxgnn.data import Dataset
 from jaxgnn.graph import Graph
+from jaxgnn.metrics import balanced_class_weights
+from jaxgnn.tasks.checks import check_finite, check_option, check_ranking
+from jaxgnn.tasks.objectives import RANKINGS, ClassificationMetric, constant_loss, loss_value, maximise, score_value
+from jaxgnn.tasks.task import Metrics
 
 
 class Scores(NamedTuple):
-    """Accuracy on each split, and the cross-entropy on the validation nodes."""
+    """The task's metric on each split, and the cross-entropy on the validation nodes."""
 
     train: Float[Array, ""]
     val: Float[Array, ""]
@@ -26,7 +29,17 @@ class Scores(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class NodeClassification:
-    """A pytree: graph, x [n, f], labels [n], three masks [n], and the number of classes."""
+    """A full-batch task and a pytree, made by `node_classification`.
+
+    Attributes:
+      graph: the prepared graph.
+      x: [n, f] features.
+      labels: [n] classes, 0 .. num_classes - 1.
+      train_mask, val_mask, test_mask: [n].
+      class_weights: [classes] weights of the classes in the losses, or None.
+      num_classes: number of classes.
+      metric: "accuracy", "roc_auc" or "average_precision".
+    """
 
     graph: Graph
     x: Float[Array, "n f"]
@@ -35,62 +48,126 @@ class NodeClassification:
     val_mask: Bool[Array, "n"]
     test_mask: Bool[Array, "n"]
     num_classes: int = field(metadata={"static": True})
+    metric: str = field(default="accuracy", metadata={"static": True})
+    class_weights: Float[Array, "classes"] | None = None
+
+    @property
+    def out(self) -> int:
+        """Columns that the logits need."""
+        return self.num_classes
+
+    @property
+    def maximise(self) -> bool:
+        """Whether a higher score is better."""
+        return maximise(self.metric)
+
+    @property
+    def full_batch(self) -> bool:
+        """True: every step is taken on the whole graph."""
+        return True
+
+    def batch(self, key: Array, step: Array) -> "NodeClassification":
+        """The task itself at every step."""
+        return self
 
     def loss(self, logits: Float[Array, "n out"]) -> Float[Array, ""]:
-        """Mean cross-entropy over the training nodes, in nats."""
+        """Mean cross-entropy over the training nodes in nats, weighted by class where there are weights."""
+        return self._loss(logits, self.train_mask)
+
+    def scores(self, logits: Float[Array, "n out"]) -> Scores:
+        """The metric on each split, and the validation loss."""
+        return Scores(
+            train=score_value(self.metric, logits, self.labels, self.train_mask),
+            val=score_value(self.metric, logits, self.labels, self.val_mask),
+            test=score_value(self.metric, logits, self.labels, self.test_mask),
+            val_loss=self._loss(logits, self.val_mask),
+        )
+
+    def evaluate(self, apply: Callable[[Graph, Any], Array]) -> Metrics:
+        """Losses and scores of apply(graph, x) -> logits [n, classes] on all splits."""
+        logits = apply(self.graph, self.x)
+        scores = self.scores(logits)
+        return Metrics(self.loss(logits), scores.train, scores.val, scores.test, scores.val_loss)
+
+    def constant_loss(self) -> float:
+        """Training loss of the best constant predictor: the entropy of the (weighted) training labels, in nats."""
+        return constant_loss("cross_entropy", np.asarray(self.labels)[np.asarray(self.train_mask)], self.class_weights)
+
+    def _loss(self, logits: Float[Array, "n out"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
         if logits.shape[1] != self.num_classes:
             raise ValueError(
                 f"logits have {logits.shape[1]} columns for {self.num_classes} classes: one for each is needed"
             )
-        return masked_cross_entropy(self.labels, self.train_mask, logits)
-
-    def scores(self, logits: Float[Array, "n out"]) -> Scores:
-        """Accuracy on each split, and the validation loss."""
-        correct = jnp.argmax(logits, axis=1) == self.labels
-        return Scores(
-            train=_masked_mean(correct, self.train_mask),
-            val=_masked_mean(correct, self.val_mask),
-            test=_masked_mean(correct, self.test_mask),
-            val_loss=masked_cross_entropy(self.labels, self.val_mask, logits),
-        )
-
-    def constant_loss(self) -> float:
-        """Training cross-entropy of the best constant predictor: the entropy of the training labels, in nats."""
-        labels = np.asarray(self.labels)[np.asarray(self.train_mask)]
-        p = np.bincount(labels, minlength=self.num_classes) / labels.size
-        return float(-np.sum(p[p > 0] * np.log(p[p > 0])))
+        return masked_cross_entropy(self.labels, mask, logits, self.class_weights)
 
 
-def node_classification(ds: Dataset, graph: Graph) -> NodeClassification:
+def node_classification(
+    ds: Dataset,
+    graph: Graph,
+    *,
+    metric: ClassificationMetric = "accuracy",
+    class_weights: Literal["balanced"] | Float[Array, "classes"] | None = None,
+) -> NodeClassification:
     """The task of a data set on its prepared graph; x is used as it stands in `ds`.
 
-    Raises ValueError where graph, features, labels and masks do not fit each other, a feature is NaN or infinite,
-    a label is out of range, or a mask is empty.
+    Args:
+      metric: "accuracy", or for two classes "roc_auc" and "average_precision" of the difference of the logits.
+      class_weights: [classes] weights in the losses, which are divided by the sum of the nodes' weights; "balanced"
+        is n / (classes n_c) over the training nodes.
+
+    Raises:
+      ValueError: graph, features, labels and masks do not fit each other, a feature is NaN or infinite, a label is
+        out of range, a mask is empty, or an option does not fit the data.
     """
+    check_option("metric", metric, get_args(ClassificationMetric))
     n = graph.num_nodes
     x, labels = np.asarray(ds.x), np.asarray(ds.labels)
     masks = {name: np.asarray(getattr(ds, name)) for name in ("train_mask", "val_mask", "test_mask")}
     for name, array in {"x": x, "labels": labels, **masks}.items():
         if array.shape[:1] != (n,):
             raise ValueError(f"{name} has shape {array.shape}, but the graph has {n} nodes: rows must agree")
-    if not np.isfinite(x).all():
-        node, column = np.argwhere(~np.isfinite(x))[0]
-        raise ValueError(f"feature {column} of node {node} is {x[node, column]}: features must be finite numbers")
+    check_finite("feature", x)
     if n and not (labels.min() >= 0 and labels.max() < ds.num_classes):
         wrong = labels[(labels < 0) | (labels >= ds.num_classes)][0]
         raise ValueError(f"label {wrong} is out of range: classes are 0 to {ds.num_classes - 1}")
+    if metric in RANKINGS and ds.num_classes != 2:
+        raise ValueError(f"metric={metric!r} is for two classes, but there are {ds.num_classes}: accuracy is for any")
     for name, mask in masks.items():
         if not mask.any():
             raise ValueError(f"{name} is empty: each split needs a node")
-    return NodeClassification(graph, x, labels, **masks, num_classes=ds.num_classes)
+        check_ranking(metric, name, labels[mask])
+    weights = _checked_weights(class_weights, labels, masks["train_mask"], ds.num_classes)
+    return NodeClassification(
+        graph, x, labels, **masks, num_classes=ds.num_classes, metric=metric, class_weights=weights
+    )
 
 
 def masked_cross_entropy(
-    labels: Int[Array, "n"], mask: Bool[Array, "n"], logits: Float[Array, "n out"]
+    labels: Int[Array, "n"],
+    mask: Bool[Array, "n"],
+    logits: Float[Array, "n out"],
+    class_weights: Float[Array, "out"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean cross-entropy over the nodes of a mask, in nats."""
-    return _masked_mean(optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(labels)), mask)
+    """Mean cross-entropy over the nodes of a mask in nats, each node weighted by its class's weight if given."""
+    return loss_value("cross_entropy", logits, labels, mask, class_weights)
 
 
-def _masked_mean(values: Array, mask: Bool[Array, "n"]) -> Float[Array, ""]:
-    return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(jnp.sum(mask), 1)
+def _checked_weights(class_weights: Any, labels: np.ndarray, train_mask: np.ndarray, classes: int) -> np.ndarray | None:
+    if class_weights is None:
+        return None
+    if isinstance(class_weights, str):
+        if class_weights != "balanced":
+            raise ValueError(
+                f"class_weights={class_weights!r} is not known: allowed are None, 'balanced' and [classes] weights"
+            )
+        return np.asarray(balanced_class_weights(labels, train_mask, classes))
+    weights = np.asarray(class_weights)
+    if weights.shape != (classes,):
+        raise ValueError(f"class_weights has shape {weights.shape} for {classes} classes: one for each is needed")
+    if not np.issubdtype(weights.dtype, np.floating):
+        weights = weights.astype(np.float32)
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights[labels[train_mask]].any()):
+        raise ValueError(
+            f"class_weights={weights.tolist()}: allowed are finite numbers of 0 and more, not 0 for all training labels"
+        )
+    return weights

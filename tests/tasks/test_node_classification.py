@@ -114,3 +114,98 @@ def test_what_does_not_fit_is_refused_in_one_sentence(ds, case):
 def test_another_graph_is_refused(ds, graphs):
     with pytest.raises(ValueError, match="the graph has 5 nodes: rows must agree"):
         jg.tasks.node_classification(ds, jg.prepare(**graphs.ring(5)))
+
+
+@pytest.fixture
+def two(ds):
+    """Two classes, one of them rare."""
+    return ds._replace(labels=(np.arange(30) % 4 == 0).astype(np.int32), num_classes=2)
+
+
+def test_evaluation_is_one_application_to_the_graph(ds, two):
+    for task in (
+        jg.tasks.node_classification(ds, jg.prepare(ds.graph)),
+        jg.tasks.node_classification(two, jg.prepare(ds.graph), metric="roc_auc", class_weights="balanced"),
+    ):
+        calls, logits = [], logits_of(task)[:, : task.out]
+
+        def apply(graph, x, calls=calls, logits=logits):
+            calls.append((graph, x))
+            return logits
+
+        metrics, scores = task.evaluate(apply), task.scores(logits)
+        assert calls == [(task.graph, task.x)]
+        assert metrics == (task.loss(logits), scores.train, scores.val, scores.test, scores.val_loss)
+        assert task.batch(jax.random.key(0), 3) is task
+        assert task.full_batch
+        assert task.maximise
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
+def test_two_classes_are_ranked_by_the_difference_of_their_logits(two, metric):
+    task = jg.tasks.node_classification(two, jg.prepare(two.graph), metric=metric)
+    logits = logits_of(task)[:, :2]
+    s, t = (logits[:, 1] - logits[:, 0])[two.test_mask], two.labels[two.test_mask] == 1
+    expected = {
+        "roc_auc": np.mean(s[t][:, None] > s[~t]),
+        "average_precision": np.mean([np.mean(t[s >= at]) for at in s[t]]),
+    }[metric]
+    assert float(task.scores(logits).test) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("weights", ["balanced", np.array([1.0, 3.0])])
+def test_class_weights_weigh_the_losses(two, weights):
+    task = jg.tasks.node_classification(two, jg.prepare(two.graph), class_weights=weights)
+    train = two.labels[two.train_mask]
+    w = len(train) / (2 * np.bincount(train)) if isinstance(weights, str) else weights
+    logits = logits_of(task)[:, :2].astype(np.float64)
+    nll = -np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))[np.arange(30), two.labels]
+    for mask, value in ((two.train_mask, task.loss(logits)), (two.val_mask, task.scores(logits).val_loss)):
+        expected = np.average(nll[mask], weights=w[two.labels[mask]])
+        assert float(value) == pytest.approx(expected, rel=1e-6)
+    p = np.bincount(train) * w / np.sum(np.bincount(train) * w)
+    best = float(task.loss(np.tile(np.log(p), (30, 1))))
+    assert task.constant_loss() == pytest.approx(best, rel=1e-6)
+    if isinstance(weights, str):
+        assert task.constant_loss() == pytest.approx(np.log(2), rel=1e-6)
+
+
+REFUSED_OPTIONS = {
+    "metric": (
+        {"metric": "f1"},
+        "metric='f1' is not known: allowed are accuracy, roc_auc, average_precision",
+    ),
+    "metric of two classes": (
+        {"metric": "roc_auc"},
+        "metric='roc_auc' is for two classes, but there are 3: accuracy is for any",
+    ),
+    "class weights by name": (
+        {"class_weights": "equal"},
+        "class_weights='equal' is not known: allowed are None, 'balanced' and [classes] weights",
+    ),
+    "number of class weights": (
+        {"class_weights": [1.0, 2.0]},
+        "class_weights has shape (2,) for 3 classes: one for each is needed",
+    ),
+    "negative class weight": (
+        {"class_weights": [1, 2, -1]},
+        "class_weights=[1.0, 2.0, -1.0]: allowed are finite numbers of 0 and more, not 0 for all training labels",
+    ),
+    "no weight": (
+        {"class_weights": [0, 0, 0]},
+        "class_weights=[0.0, 0.0, 0.0]: allowed are finite numbers of 0 and more, not 0 for all training labels",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_OPTIONS)
+def test_an_option_that_does_not_fit_is_refused_in_one_sentence(ds, case):
+    options, sentence = REFUSED_OPTIONS[case]
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        jg.tasks.node_classification(ds, jg.prepare(ds.graph), **options)
+
+
+def test_a_split_of_one_class_cannot_be_ranked(two):
+    labels = np.where(two.val_mask, 0, two.labels)
+    with pytest.raises(ValueError, match=r"^val_mask has one class only: metric='roc_auc' needs both$"):
+        jg.tasks.node_classification(two._replace(labels=labels), jg.prepare(two.graph), metric="roc_auc")

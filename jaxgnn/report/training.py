@@ -1,0 +1,123 @@
+"""The page of `jaxgnn train`: the scores of every grid point, and how the runs went."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxgnn.report import plots
+from jaxgnn.report.page import FigureBlock, Section, Table, write_page
+
+HEADER = ("options", "test", "validation", "train loss", "failed seeds")
+
+
+def write_training(out: Path, results: Mapping[str, Any], histories: Sequence[Any], command: str) -> Path:
+    """Writes figures/*.png and *.svg and index.html into `out`; returns the page's path.
+
+    `histories` holds the Metrics [seeds, steps] of every row of `results`.
+    """
+    figures = out / "figures"
+    figures.mkdir(exist_ok=True)
+    sections = [Section("All numbers", [_how_chosen(results)], Table(HEADER, table(results)))]
+    sections.append(_curves(figures, results, histories))
+    if grid := _grid_section(figures, results):
+        sections.insert(1, grid)
+    config = results["config"]
+    model = config["model"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
+    footer = [
+        f"Made by: {command}",
+        f"{versions}; {results['device']['kind']}; commit {results['commit'] or 'unknown'}",
+    ]
+    title = f"{model['layer'].upper()} with {model['depth']} layers on {config['data']['dataset']}"
+    page = out / "index.html"
+    write_page(page, title, [headline(results)], sections, footer)
+    return page
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """The result in one sentence."""
+    row = results["rows"][results["chosen"]]
+    metric, seeds = results["config"]["data"]["metric"].replace("_", " "), len(row["scores"])
+    at = f" at {_options(row)}" if row["options"] else ""
+    failed = f" {row['failed_seeds']} of them failed." if row["failed_seeds"] else ""
+    return (
+        f"Test {metric} {row['score_mean']:.4f} ± {row['score_std']:.4f} over {seeds} seeds{at}; training loss "
+        f"{_number(row['train_loss'])}, the best constant predictor's {results['constant_loss']:.4f}.{failed}"
+    )
+
+
+def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """One row of texts a grid point, under HEADER; the chosen one is marked."""
+    return [
+        (
+            _options(row) + (" (chosen)" if len(results["rows"]) > 1 and i == results["chosen"] else ""),
+            f"{row['score_mean']:.4f} ± {row['score_std']:.4f}",
+            f"{row['val_mean']:.4f} ± {row['val_std']:.4f}",
+            _number(row["train_loss"]),
+            f"{row['failed_seeds']} of {len(row['scores'])}",
+        )
+        for i, row in enumerate(results["rows"])
+    ]
+
+
+def _how_chosen(results: Mapping[str, Any]) -> str:
+    score = "Test score at each run's best validation score, mean ± standard deviation over seeds."
+    return score if len(results["rows"]) == 1 else f"{score} The row with the best mean validation score is chosen."
+
+
+def _grid_section(figures: Path, results: Mapping[str, Any]) -> Section | None:
+    """Scores against each option of the grid that has several values, the others as chosen."""
+    rows, chosen = results["rows"], results["rows"][results["chosen"]]
+    blocks = []
+    for name in chosen["options"]:
+        shown = [row for row in rows if all(row["options"][o] == v for o, v in chosen["options"].items() if o != name)]
+        if len(shown) < 2:
+            continue
+        shown.sort(key=lambda row: row["options"][name])
+        values = np.asarray([row["options"][name] for row in shown])
+        lines = {
+            split: plots.Line(values, _column(shown, f"{key}_mean"), _column(shown, f"{key}_std"))
+            for split, key in (("test", "score"), ("validation", "val"))
+        }
+        svg = plots.save(plots.by_option(lines, xlabel=name, ylabel="score"), figures, f"grid-{name}")
+        said = "; ".join(f"{name} = {row['options'][name]:g}: {row['score_mean']:.4f}" for row in shown)
+        blocks.append(FigureBlock(svg, f"Score against {name}", f"Mean test score: {said}."))
+    return Section("Grid", figures=blocks) if blocks else None
+
+
+def _curves(figures: Path, results: Mapping[str, Any], histories: Sequence[Any]) -> Section:
+    rows, history = results["rows"], histories[results["chosen"]]
+    losses = plots.by_step({"training": history.train_loss, "validation": history.val_loss}, ylabel="loss", log=True)
+    scores = plots.by_step(
+        {"training": history.train_score, "validation": history.val_score, "test": history.test_score}, ylabel="score"
+    )
+    row = rows[results["chosen"]]
+    steps = ", ".join(map(str, row["best_steps"]))
+    return Section(
+        "How the runs went",
+        ["Median over seeds; the band goes from the lowest to the highest."],
+        figures=[
+            FigureBlock(plots.save(losses, figures, "loss"), "Loss", f"Final training losses: {_list(row)}."),
+            FigureBlock(plots.save(scores, figures, "score"), "Score", f"Best validation scores at steps {steps}."),
+        ],
+    )
+
+
+def _list(row: Mapping[str, Any]) -> str:
+    return ", ".join(_number(loss) for loss in row["train_losses"])
+
+
+def _options(row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value:g}" for name, value in row["options"].items()) or "as given"
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    return np.asarray([np.nan if row[name] is None else row[name] for row in rows], float)
+
+
+def _number(value: float | None) -> str:
+    if value is None or not np.isfinite(value):
+        return "not finite"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1000 or value == 0 else f"{value:.1e}"

@@ -1,0 +1,280 @@
+"""Mini-batches of many small graphs, padded to one shape: one compiled program serves every batch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float, Int, Num
+
+from jaxgnn.arrays import Array
+from jaxgnn.graph import Graph, Normalisation, prepare
+from jaxgnn.tasks.checks import (
+    check_logits,
+    check_option,
+    check_ranking,
+    checked_features,
+    checked_split,
+    checked_targets,
+)
+from jaxgnn.tasks.objectives import METRICS, RANKINGS, Loss, Metric, constant_loss, loss_value, maximise, score_value
+from jaxgnn.tasks.padding import masked, padded_rows, stacked, union
+from jaxgnn.tasks.task import Metrics
+
+Level = Literal["graph", "node"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class GraphBatch:
+    """B graphs as one, the disjoint union of B equal ranges of nodes, and what is to be predicted; a pytree.
+
+    Attributes:
+      graph: B n_max nodes; edge_mask and node_mask are 0 where something is padding.
+      x: [B n_max, f], 0 in padding.
+      targets: [rows] classes or [rows, t]; rows are the B graphs, or their B n_max nodes.
+      mask: [rows] which rows count.
+      kind: the loss.
+      out: columns that the logits need.
+    """
+
+    graph: Graph
+    x: Float[Array, "n f"]
+    targets: Num[Array, "rows ..."]
+    mask: Bool[Array, "rows"]
+    kind: str = field(metadata={"static": True})
+    out: int = field(metadata={"static": True})
+
+    def loss(self, logits: Float[Array, "rows out"]) -> Float[Array, ""]:
+        """Mean loss over the rows that count."""
+        _check_rows(logits, self.mask.shape[0], self.out, self.x.shape[0])
+        return loss_value(self.kind, logits, self.targets, self.mask)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class ManyGraphs:
+    """A task of G graphs in mini-batches and a pytree, made by `many_graphs`.
+
+    Attributes:
+      graphs: the graphs in a leading axis G, each padded to n_max nodes, e_max edges and p_max entries of P. Padding
+        has mask and weight 0 and stands at node n_max - 1, so that receivers ascend.
+      features: [G, n_max, f].
+      targets: of graphs [G] classes or [G, t]; of nodes [G, n_max] classes or [G, n_max, t].
+      train, val, test: numbers of each split's graphs.
+      batch_size: B.
+      level: "graph" or "node".
+      kind: the loss.
+      metric: what the scores are.
+      out: columns that the logits need: number of classes, or t.
+    """
+
+    graphs: Graph
+    features: Float[Array, "G n f"]
+    targets: Num[Array, "G ..."]
+    train: Int[Array, "a"]
+    val: Int[Array, "b"]
+    test: Int[Array, "c"]
+    batch_size: int = field(metadata={"static": True})
+    level: str = field(metadata={"static": True})
+    kind: str = field(metadata={"static": True})
+    metric: str = field(metadata={"static": True})
+    out: int = field(metadata={"static": True})
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of a batch: the first training graphs."""
+        return self._first().graph
+
+    @property
+    def x(self) -> Float[Array, "n f"]:
+        """Its features, [B n_max, f]."""
+        return self._first().x
+
+    @property
+    def maximise(self) -> bool:
+        """Whether a higher score is better."""
+        return maximise(self.metric)
+
+    @property
+    def full_batch(self) -> bool:
+        """False: every step has a batch of its own."""
+        return False
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Steps in which every training graph is visited once."""
+        return -(-self.train.shape[0] // self.batch_size)
+
+    def batch(self, key: Array, step: Int[Array, ""] | int) -> GraphBatch:
+        """The batch of an update; epoch number e visits the training graphs in the order drawn from fold_in(key, e).
+
+        The last batch of an epoch is filled up with graphs that do not count.
+        """
+        count, step = self.train.shape[0], jnp.asarray(step)
+        epoch, number = step // self.batches_per_epoch, step % self.batches_per_epoch
+        order = jnp.asarray(self.train)[jax.random.permutation(jax.random.fold_in(key, epoch), count)]
+        places = number * self.batch_size + jnp.arange(self.batch_size)
+        return self._gather(order[jnp.minimum(places, count - 1)], places < count)
+
+    def evaluate(self, apply: Callable[[Graph, Any], Array]) -> Metrics:
+        """Losses and scores of apply(graph, x) -> logits on all splits, over all graphs of a split at once.
+
+        The model is applied to batches of the size of `batch`, one after another.
+        """
+        splits = [jnp.asarray(split) for split in (self.train, self.val, self.test)]
+        graphs = jnp.concatenate(splits)
+        batches = -(-graphs.shape[0] // self.batch_size)
+        places = jnp.arange(batches * self.batch_size).reshape(batches, self.batch_size)
+
+        def logits_of(places):
+            batch = self._gather(graphs[jnp.minimum(places, graphs.shape[0] - 1)], places < graphs.shape[0])
+            logits = apply(batch.graph, batch.x)
+            _check_rows(logits, batch.mask.shape[0], self.out, batch.x.shape[0])
+            return logits
+
+        rows = 1 if self.level == "graph" else self.graphs.num_nodes
+        logits = jax.lax.map(logits_of, places).reshape(batches * self.batch_size * rows, self.out)
+        losses, scores, start = [], [], 0
+        for split in splits:
+            stop = start + split.shape[0] * rows
+            targets, mask = self._targets(split, jnp.ones(split.shape, bool))
+            losses.append(loss_value(self.kind, logits[start:stop], targets, mask))
+            scores.append(score_value(self.metric, logits[start:stop], targets, mask))
+            start = stop
+        train, val, test = scores
+        return Metrics(losses[0], train, val, test, losses[1])
+
+    def constant_loss(self) -> float:
+        """Training loss of the best constant predictor: class frequencies, the mean ("mse") or the median ("mae")."""
+        train = np.asarray(self.train)
+        targets = np.asarray(self.targets)[train]
+        if self.level == "node":
+            targets = targets[(np.asarray(self.graphs.node_mask)[train] > 0)]
+        return constant_loss(self.kind, targets)
+
+    def _first(self) -> GraphBatch:
+        places = np.arange(self.batch_size)
+        count = self.train.shape[0]
+        return self._gather(jnp.asarray(self.train)[np.minimum(places, count - 1)], jnp.asarray(places < count))
+
+    def _gather(self, index: Int[Array, "B"], counts: Bool[Array, "B"]) -> GraphBatch:
+        graphs = jax.tree.map(lambda a: jnp.asarray(a)[index], self.graphs)
+        x = jnp.asarray(self.features)[index]
+        targets, mask = self._targets(index, counts)
+        return GraphBatch(
+            union(masked(graphs, counts)), x.reshape(-1, x.shape[2]), targets, mask, kind=self.kind, out=self.out
+        )
+
+    def _targets(self, index: Int[Array, "B"], counts: Bool[Array, "B"]) -> tuple[Num[Array, "rows ..."], Array]:
+        """Targets of these graphs or their nodes, and which of them count."""
+        targets = jnp.asarray(self.targets)[index]
+        if self.level == "graph":
+            return targets, counts
+        mask = (jnp.asarray(self.graphs.node_mask)[index] > 0) & counts[:, None]
+        return targets.reshape(-1, *targets.shape[2:]), mask.reshape(-1)
+
+
+def many_graphs(
+    graphs: Sequence[Any],
+    xs: Sequence[Float[Array, "n f"]],
+    targets: Num[Array, "G ..."] | Sequence[Num[Array, "n ..."]],
+    *,
+    split: tuple[Int[Array, "a"], Int[Array, "b"], Int[Array, "c"]],
+    batch_size: int,
+    normalisation: Normalisation = "sym",
+    level: Level = "graph",
+    loss: Loss = "cross_entropy",
+    metric: Metric = "accuracy",
+) -> ManyGraphs:
+    """The task of predicting something of every graph, or of every node, of G graphs.
+
+    Every graph is prepared once and padded to the largest: memory is G (n_max f + e_max + p_max) numbers, and a batch
+    is computed on batch_size n_max nodes, so that one large graph among small ones makes all of them cost as much.
+
+    Args:
+      graphs: G graphs from `jaxgnn.prepare`, or jraph.GraphsTuples of one graph each, which are prepared here.
+      xs: of each graph [n, f].
+      targets: level "graph": [G] classes for "cross_entropy", else [G, t]. Level "node": of each graph [n] classes,
+        else [n, t].
+      split: numbers of the training, validation and test graphs.
+      batch_size: graphs in a batch.
+      normalisation: of the GraphsTuples (`jaxgnn.prepare`); a prepared graph stays as it is.
+      level: "graph" needs a model with a `pool`, "node" one without.
+      loss: "cross_entropy", "bce" (binary cross-entropy of each column; targets are 0 and 1), "mse" or "mae".
+      metric: "accuracy", "roc_auc" or "average_precision" for the first two (with "cross_entropy" the last two are for
+        two classes, else means over columns); "mse", "mae" or "log10_mse" for the others.
+
+    Raises:
+      ValueError: graphs, features, targets and splits do not fit each other, a number is NaN or infinite, a class is
+        negative, a split is empty or overlaps another, or an option is not known or does not fit the others.
+    """
+    check_option("level", level, get_args(Level))
+    check_option("loss", loss, METRICS)
+    if metric not in METRICS[loss]:
+        raise ValueError(f"metric={metric!r} does not go with loss={loss!r}: allowed are {', '.join(METRICS[loss])}")
+    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r}: allowed are 1 and more, whole")
+    for name, values in (("xs", xs), ("targets", targets)):
+        if len(values) != len(graphs):
+            raise ValueError(f"{name} has length {len(values)} for {len(graphs)} graphs: one for each is needed")
+    parts = checked_split(split, len(graphs))
+    prepared = _prepared(graphs, normalisation)
+    sizes = [graph.num_nodes for graph in prepared]
+    features = checked_features(xs, sizes)
+    per_row = checked_targets(targets, sizes, level, loss)
+    out = int(max(t.max(initial=-1) for t in per_row)) + 1 if loss == "cross_entropy" else per_row[0].shape[1]
+    if loss == "cross_entropy" and metric in RANKINGS and out != 2:
+        raise ValueError(f"metric={metric!r} is for two classes, but there are {out}: accuracy is for any")
+    for name, part in parts.items():
+        rows = np.concatenate([per_row[i] for i in part])
+        if not rows.size:
+            raise ValueError(f"the {name} split has no nodes: each split needs one")
+        check_ranking(metric, f"the {name} split", rows)
+    return ManyGraphs(
+        graphs=stacked(prepared),
+        features=padded_rows(features, max(1, *sizes)),
+        targets=np.concatenate(per_row) if level == "graph" else padded_rows(per_row, max(1, *sizes)),
+        **parts,
+        batch_size=int(batch_size),
+        level=level,
+        kind=loss,
+        metric=metric,
+        out=out,
+    )
+
+
+def _prepared(graphs: Sequence[Any], normalisation: Normalisation) -> list[Graph]:
+    prepared = []
+    for number, graph in enumerate(graphs):
+        try:
+            made = graph if isinstance(graph, Graph) else prepare(graph, normalisation=normalisation)
+        except ValueError as error:
+            raise ValueError(f"graph {number}: {error}") from error
+        held = made.graphs_tuple.n_node.shape[0]
+        if held != 1:
+            raise ValueError(f"graph {number} is a batch of {held} graphs: each graph is given by itself")
+        prepared.append(made)
+        for what, values in (
+            ("a normalisation", [g.propagation.normalisation for g in (prepared[0], made)]),
+            ("edge features", [_feature_shapes(g) for g in (prepared[0], made)]),
+            ("hops", [None if g.khops is None else g.khops.senders.shape[0] for g in (prepared[0], made)]),
+        ):
+            if values[0] != values[1]:
+                raise ValueError(f"graph {number} has {what} {values[1]}, but graph 0 has {values[0]}: all must agree")
+    return prepared
+
+
+def _feature_shapes(graph: Graph) -> Any:
+    shapes = jax.tree.map(lambda a: f"[e{''.join(f', {k}' for k in a.shape[1:])}]", graph.edge_features)
+    return shapes if shapes is None or isinstance(shapes, str) else str(shapes)
+
+
+def _check_rows(logits: Array, rows: int, out: int, num_nodes: int) -> None:
+    hint = ""
+    if logits.ndim == 2 and logits.shape[0] != rows:
+        hint = ": level='graph' needs a model with a pool" if logits.shape[0] == num_nodes else ""
+        hint = ": level='node' needs a model with pool='none'" if rows == num_nodes else hint
+    check_logits(logits, rows, out, hint=hint)

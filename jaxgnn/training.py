@@ -1,0 +1,216 @@
+"""What `jaxgnn train` does: one network on one data set over many seeds, and over a grid of numeric options."""
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from jaxgnn import data, rewiring
+from jaxgnn.graph import Normalisation, prepare
+from jaxgnn.layers import LAYERS
+from jaxgnn.model import DeepGNN
+from jaxgnn.optimisers import TrainConfig
+from jaxgnn.stack import INITIALISERS
+from jaxgnn.state_space import StateSpace
+from jaxgnn.storage import environment, writable_folder, write_json
+from jaxgnn.tasks import node_classification
+from jaxgnn.train import Batching, SweepPoint, sweep
+
+# DeepGNN's options as a dataclass of plain values, for the command line; what the data set decides is left out.
+_TEXT = {"layer": str, "activation": str | None, "residual": str | None, "norm": str}
+_DECIDED = ("out", "pool", "parent", "name")
+_OPTIONS = [f for f in fields(DeepGNN) if f.init and f.name not in _DECIDED and f.default is not MISSING]
+ModelConfig = make_dataclass(
+    "ModelConfig",
+    [(f.name, _TEXT.get(f.name, f.type), field(default=f.default)) for f in _OPTIONS],
+    frozen=True,
+    namespace={"__doc__": DeepGNN.__doc__},
+)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to train on.
+
+    Attributes:
+      dataset: a name that `jaxgnn data list` shows; csbm and karate need no file.
+      split: "public" or "geom:0" to "geom:9"; by default the data set's first.
+      normalisation: of the propagation matrix.
+      loops: whether it has a loop at every node; by default all but "raw" have.
+      features: "row" divides every node's features by their absolute sum, "raw" takes them as they are.
+      rewiring: "none", "fosr" or "sdrf", to `rewired` edges or by so many steps.
+      rewired: edges that FoSR adds, steps of SDRF.
+      metric: "accuracy", "roc_auc" or "average_precision" (two classes).
+      class_weights: "none" or "balanced", in the loss.
+    """
+
+    dataset: str = "csbm"
+    split: str | None = None
+    normalisation: Normalisation = "sym"
+    loops: bool | None = None
+    features: Literal["row", "raw"] = "row"
+    rewiring: Literal["none", "fosr", "sdrf"] = "none"
+    rewired: int = 50
+    metric: Literal["accuracy", "roc_auc", "average_precision"] = "accuracy"
+    class_weights: Literal["none", "balanced"] = "none"
+
+    def __post_init__(self) -> None:
+        for option in ("features", "rewiring", "metric", "class_weights"):
+            allowed = get_args(type(self).__annotations__[option])
+            if (value := getattr(self, option)) not in allowed:
+                raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(allowed)}")
+
+    def task(self, hops: int | None) -> Any:
+        """The node classification task of the data set; pairs at distance up to `hops` are found as well."""
+        dataset = data.load_dataset(self.dataset, self.split)
+        if self.features == "row":
+            dataset = dataset._replace(x=data.row_normalise(dataset.x))
+        graph = dataset.graph
+        if self.rewiring == "fosr":
+            graph = rewiring.fosr(graph, edges=self.rewired)
+        elif self.rewiring == "sdrf":
+            graph = rewiring.sdrf(graph, steps=self.rewired)
+        prepared = prepare(graph, normalisation=self.normalisation, loops=self.loops, hops=hops)
+        weights = None if self.class_weights == "none" else self.class_weights
+        return node_classification(dataset, prepared, metric=self.metric, class_weights=weights)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How often.
+
+    Attributes:
+      seeds: number of runs.
+      seed: of all randomness.
+      grid: numeric options and their values, name=value,value,...: learning_rate, weight_decay, l2, bound_c,
+        residual_scale, modulus. Every combination is trained over all seeds, in one program.
+      layer_options: options of the layer, name=value,...: heads=8,attention_dropout=0.6 of gat, for example.
+      batching: "vmap" runs the seeds side by side, "map" one after another; "auto" maps on a CPU.
+      tensorboard: write the history for TensorBoard as well.
+    """
+
+    seeds: int = 10
+    seed: int = 0
+    grid: tuple[str, ...] = ()
+    layer_options: tuple[str, ...] = ()
+    batching: Batching = "auto"
+    tensorboard: bool = False
+
+
+class Training:
+    """One call of `jaxgnn train`, in a folder that the same call goes on in.
+
+    Raises ValueError for an unknown data set, layer or option, data that do not fit, or a folder that cannot be
+    written to; before anything is trained.
+    """
+
+    def __init__(self, source: DataConfig, model: Any, optimisation: TrainConfig, runs: RunConfig, out: Path):
+        self.configs = {"data": source, "model": model, "train": optimisation, "runs": runs}
+        self.optimisation, self.runs = optimisation, runs
+        self.grid = {name: [_number(name, v) for v in values] for name, values in named_values(runs.grid).items()}
+        options = {f.name: getattr(model, f.name) for f in fields(model)}
+        layer_options = {name: _literal(name, values) for name, values in named_values(runs.layer_options).items()}
+        # Made once without a data set, so that a wrong option is refused before anything is read.
+        _ = DeepGNN(**options | {"layer": _layer(options, layer_options)})
+        self.task = source.task(options["depth"] if options["khop"] else None)
+        self.model = DeepGNN(out=self.task.out, **options | {"layer": _layer(options, layer_options)})
+        self.out = writable_folder(out)
+
+    def run(self, progress: Callable[[int], None] | None = None) -> list[SweepPoint]:
+        """Trains every grid point over all seeds."""
+        return sweep(
+            self.model,
+            self.task,
+            grid=self.grid,
+            seeds=self.runs.seeds,
+            seed=self.runs.seed,
+            out=self.out,
+            batching=self.runs.batching,
+            tensorboard=self.runs.tensorboard,
+            progress=progress,
+            **asdict(self.optimisation),
+        )
+
+    def write_results(self, points: list[SweepPoint]) -> dict[str, Any]:
+        """Writes results.json and returns what it holds: one row a grid point."""
+        rows = [self._row(point) for point in points]
+        results = {"config": {name: asdict(config) for name, config in self.configs.items()}, "rows": rows}
+        results |= {"constant_loss": self.task.constant_loss(), "chosen": _chosen(rows, self.task.maximise)}
+        results |= environment()
+        write_json(self.out / "results.json", results)
+        return results
+
+    def _row(self, point: SweepPoint) -> dict[str, Any]:
+        result = point.result
+        return {
+            "options": point.options,
+            "scores": result.score.tolist(),
+            "score_mean": float(np.mean(result.score)),
+            "score_std": float(np.std(result.score)),
+            "val_scores": result.val_score.tolist(),
+            "val_mean": float(np.mean(result.val_score)),
+            "val_std": float(np.std(result.val_score)),
+            "train_loss": float(np.mean(result.train_loss)),
+            "train_losses": result.train_loss.tolist(),
+            "best_steps": result.best_step.tolist(),
+            "failed_seeds": int(np.sum(result.failed)),
+        }
+
+
+def named_values(parts: tuple[str, ...]) -> dict[str, list[str]]:
+    """name=value,value,name=value as lists of values by name. Raises ValueError for a value without a name."""
+    found: dict[str, list[str]] = {}
+    name = None
+    for part in parts:
+        if "=" in part:
+            name, _, part = (text.strip() for text in part.partition("="))
+            if name in found:
+                raise ValueError(f"{name} is given twice: once is needed, with all its values")
+            found[name] = []
+        if name is None:
+            raise ValueError(f"{part!r} has no name: allowed are name=value,value,...")
+        found[name].append(part.strip())
+    return found
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"grid option {name!r} has the value {text!r}: a number is needed") from None
+
+
+def _literal(name: str, values: list[str]) -> Any:
+    if len(values) != 1:
+        raise ValueError(f"layer option {name!r} has {len(values)} values: one is needed")
+    try:
+        return ast.literal_eval(values[0])
+    except (ValueError, SyntaxError):
+        return values[0]  # a word
+
+
+def _layer(options: Mapping[str, Any], layer_options: Mapping[str, Any]) -> Any:
+    """The layer's name, or an instance where it has options of its own."""
+    name = options["layer"]
+    if not layer_options or name not in LAYERS:
+        return name
+    known = [f.name for f in fields(LAYERS[name]) if f.init and f.name not in ("parent", "name", "features")]
+    for option in layer_options:
+        if option not in known:
+            raise ValueError(f"layer option {option!r} is not known: allowed for {name} are {', '.join(known)}")
+    defaults = {"use_bias": options["bias"], "kernel_init": INITIALISERS[options["init_weights"]]}
+    return LAYERS[name](
+        features=options["width"], **{k: v for k, v in defaults.items() if k in known} | dict(layer_options)
+    )
+
+
+def _chosen(rows: list[dict[str, Any]], maximise: bool) -> int:
+    """The row with the best mean validation score."""
+    means = [row["val_mean"] for row in rows]
+    return int(np.argmax(means) if maximise else np.argmin(means))
+
+
+__all__ = ["DataConfig", "ModelConfig", "RunConfig", "StateSpace", "TrainConfig", "Training", "named_values"]
