@@ -10,6 +10,7 @@ from jaxgnn.graph import components as components
 from jaxgnn.graph import prepare as prepare
 from jaxgnn.jacobian import jacobian as jacobian
 from jaxgnn.model import DeepGNN as DeepGNN
+from jaxgnn.optimisers import TrainConfig as TrainConfig
 from jaxgnn.probe import probe as probe
 from jaxgnn.propagation import Propagation as Propagation
 from jaxgnn.rewiring import balanced_forman as balanced_forman

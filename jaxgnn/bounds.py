@@ -82,12 +82,13 @@ def spectral(W: Float[Array, "d e"], c: Float[Array, ""], u: Float[Array, "d"]) 
 
 
 def power_iteration(W: Float[Array, "d e"], u: Float[Array, "d"], steps: int = 1) -> Float[Array, "d"]:
-    """u after steps of u <- W W^T u / ||W W^T u||, without gradient."""
+    """u after steps of u <- W W^T u / ||W W^T u||, without gradient; u itself where W W^T u = 0."""
     W = jax.lax.stop_gradient(W)
 
     def step(_, u):
-        u = W @ (W.T @ u)
-        return u / _norm(u)
+        v = W.T @ u
+        next_u = W @ (v / _norm(v))  # normalised in between, so that no square leaves the range of numbers
+        return jnp.where(next_u.any(), next_u / _norm(next_u), u)
 
     return jax.lax.fori_loop(0, steps, step, u)
 

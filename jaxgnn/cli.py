@@ -86,8 +86,8 @@ class TrainCommand:
         training = Training(self.source, self.model, self.optimisation, self.runs, self.out or Path(name))
         try:
             with progress_bar() as report:
-                report("compiling", 0, self.optimisation.steps)
-                points = training.run(lambda done: report("training", done, self.optimisation.steps))
+                steps = self.optimisation.steps
+                points = training.run(lambda done: report("training" if done else "compiling", done, steps))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"the same command goes on from {training.out / 'checkpoints'}") from None
         results = training.write_results(points)

@@ -1,6 +1,6 @@
 """Graph: a jraph.GraphsTuple sorted by receiver, and the propagation matrix packed from it once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import jax
@@ -94,7 +94,10 @@ class Graph:
         if self.khops is None:
             raise ValueError("the k-hop schedule needs the pairs at each distance: prepare the graph with hops=K")
         hops = self.khops.senders.shape[0]
-        return jax.tree.map(lambda a: jnp.asarray(a)[index % hops], self.khops)
+        hop = jax.tree.map(lambda a: jnp.asarray(a)[index % hops], self.khops)
+        # The same graphs of the same nodes: norms and pooling read them.
+        nodes = hop.graphs_tuple._replace(n_node=self.graphs_tuple.n_node)
+        return replace(hop, graphs_tuple=nodes, node_mask=self.node_mask)
 
 
 def prepare(
@@ -206,15 +209,15 @@ def _khops(A: sp.csr_matrix, hops: int, normalisation: str, loops: bool | None) 
         frontier.sort_indices()
         reached = reached + frontier
         graphs.append(frontier.astype(np.float64))
-    matrices = [_normalise(g, normalisation, loops, weighted=False)[0].tocsr() for g in graphs]
+    matrices, degrees = zip(*(_normalise(g, normalisation, loops, weighted=False) for g in graphs), strict=True)
+    matrices = [m.tocsr() for m in matrices]
     edges = max(g.nnz for g in graphs)
     entries = max(m.nnz for m in matrices)
     symmetric = all((m != m.T).nnz == 0 for m in matrices)
     require_memory(48 * hops * entries, f"the k-hop schedule of {hops} hops", "fewer hops")
-    degree = np.stack([np.asarray(m.sum(axis=1)).ravel() for m in matrices])
     forward = _stacked_edges(matrices, entries)
     backward = None if symmetric else _stacked_edges([m.T.tocsr() for m in matrices], entries)
-    P = Propagation(forward, backward, degree, num_nodes=n, normalisation=f"{normalisation} at distance k")
+    P = Propagation(forward, backward, np.stack(degrees), num_nodes=n, normalisation=f"{normalisation} at distance k")
     s, r, mask = _stacked_edges(graphs, edges)
     sizes = np.tile(np.asarray([[n], [edges]], np.int32), (hops, 1, 1))
     stacked = jraph.GraphsTuple(

@@ -77,8 +77,8 @@ class DeepGNN(nn.Module):
       khop: layer l propagates over the pairs at distance exactly l + 1 (`prepare(..., hops=K)`; cyclic beyond K).
       share_weights: all blocks have the same parameters.
       jumping: what is read out: "last" X^(L), "sum" a learned weighted sum of X^(0) .. X^(L), "max" their maximum.
-      ends: "linear", or "layer": X^(0) = rho(layer(x)) and the logits are layer(X^(L)), as in a GCN of two layers (of
-        several heads the readout takes the mean). Bounds, norms and residuals are the blocks' alone.
+      ends: "linear", or "layer": X^(0) = rho(layer(x)) and the logits are layer(X^(L)), as in a GCN of two layers (the
+        readout with one head). Bounds, norms and residuals are the blocks' alone.
       pool: "none" for logits of nodes [n, out]; "sum", "mean" or "max" over each graph's nodes for [graphs, out].
       init_weights: "glorot", "he", "lecun" (all uniform) or "orthogonal", for the layers' matrices.
       bias: bias in the layers (the encoder and the readout always have one).
@@ -175,9 +175,9 @@ class DeepGNN(nn.Module):
             self.readout = nn.Dense(self.out, kernel_init=glorot)
         else:
             kind, options = self._layer_options()
-            averaged = {"concat": False} if "concat" in kind.__dataclass_fields__ else {}
+            one_head = {"heads": 1} if "heads" in kind.__dataclass_fields__ else {}
             self.encoder = kind(**options | {"features": self.width})
-            self.readout = kind(**options | averaged | {"features": self.out})
+            self.readout = kind(**options | one_head | {"features": self.out})
         self.stack = self.block()
         self.input_drop = nn.Dropout(self.input_dropout)
         self.readout_drop = nn.Dropout(self.dropout if self.ends == "layer" else 0.0)

@@ -104,7 +104,7 @@ def train(
         call goes on from the last one, to the same bits on a CPU.
       batching: "vmap" runs the seeds side by side, "map" one after another in the same program; "auto" is "map"
         on a CPU and "vmap" elsewhere.
-      progress: called with the number of steps done.
+      progress: called with the number of steps done, at the start (0, or where the run goes on) and as it proceeds.
       tensorboard: write the history into `out`/tensorboard as well (pip install 'jaxgnn[tensorboard]').
       options: fields of TrainConfig.
 
@@ -152,7 +152,8 @@ def sweep(
     keys = [jax.random.fold_in(jax.random.key(seed), i) for _ in points for i in range(seeds)]
     one_by_one = jax.default_backend() == "cpu" if batching == "auto" else batching == "map"
     runs = _Runs(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one)
-    described = {"train": asdict(config), "grid": dict(grid), "seeds": seeds, "seed": seed, "model": repr(model)}
+    values = {name: [float(v) for v in grid[name]] for name in grid}
+    described = {"train": asdict(config), "grid": values, "seeds": seeds, "seed": seed, "model": repr(model)}
     described["batching"] = "map" if one_by_one else "vmap"
     folder = None if out is None else _Folder(Path(out), described, task, tensorboard=tensorboard)
     results = runs.results(*runs.drive(folder, progress))
@@ -203,6 +204,8 @@ class _Runs(NamedTuple):
         done = 0
         if folder is not None and (restored := folder.restore((states, history))) is not None:
             done, (states, history) = restored
+        if progress is not None:
+            progress(done)
         while done < self.config.steps and not np.asarray(states.stopped).all():
             states, metrics = _advance(
                 self.model, program, self.task, self.config.steps, self.hypers, states, self.one_by_one

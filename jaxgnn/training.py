@@ -197,14 +197,18 @@ def _layer(options: Mapping[str, Any], layer_options: Mapping[str, Any]) -> Any:
     name = options["layer"]
     if not layer_options or name not in LAYERS:
         return name
-    known = [f.name for f in fields(LAYERS[name]) if f.init and f.name not in ("parent", "name", "features")]
-    for option in layer_options:
-        if option not in known:
-            raise ValueError(f"layer option {option!r} is not known: allowed for {name} are {', '.join(known)}")
+    types = {f.name: f.type for f in fields(LAYERS[name]) if f.init and f.name not in ("parent", "name", "features")}
     defaults = {"use_bias": options["bias"], "kernel_init": INITIALISERS[options["init_weights"]]}
-    return LAYERS[name](
-        features=options["width"], **{k: v for k, v in defaults.items() if k in known} | dict(layer_options)
-    )
+    defaults = {option: value for option, value in defaults.items() if option in types}
+    types.pop("kernel_init", None)  # a function: init_weights names them
+    for option, value in layer_options.items():
+        if option not in types:
+            raise ValueError(f"layer option {option!r} is not known: allowed for {name} are {', '.join(types)}")
+        wanted = types[option]
+        if not (isinstance(value, wanted) or (wanted is float and type(value) is int)):
+            needed = getattr(wanted, "__name__", str(wanted))
+            raise ValueError(f"layer option {option!r} has the value {value!r}: {needed} is needed")
+    return LAYERS[name](features=options["width"], **defaults | dict(layer_options))
 
 
 def _chosen(rows: list[dict[str, Any]], maximise: bool) -> int:

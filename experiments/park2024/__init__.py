@@ -1,0 +1,1 @@
+"""Park & Kim 2024: gradient oversmoothing and expansion."""
