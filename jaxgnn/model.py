@@ -246,7 +246,7 @@ class DeepGNN(nn.Module):
         if self.jumping == "max":
             return lambda jumped, X, index: jnp.maximum(jumped, X), x0
         if self.jumping == "sum":
-            weights = self.jump_weights
+            weights = jnp.asarray(self.jump_weights)
             return lambda jumped, X, index: jumped + weights[index + 1] * X, weights[0] * x0
         return lambda jumped, X, index: jumped, ()
 
@@ -322,7 +322,7 @@ class DeepGNN(nn.Module):
 
         Where the layer is linear in X and its weights are bounded, with ||H' || <= l: l without a residual, 1 + l
         with "identity", 1 + s l with "scaled", (1 - s) l with "initial", ||Lambda|| + ||B|| l with frozen "ssm" of
-        the kinds whose norm is known. Attention, gates and norms have no such bound: measure what they do where
+        kinds other than "uniform". Attention, gates and norms have no such bound: measure what they do where
         they are taken, with `layer_fn` and `jaxgnn.jacobian`. "spectral" holds up to its power iteration's error.
         Source: Park & Kim 2024; Arroyo et al. 2025, proposition 3.3.
         """
@@ -335,6 +335,8 @@ class DeepGNN(nn.Module):
         )
         s = float(self.residual_scale or 0)
         rules = {"none": bound, "identity": 1 + bound, "scaled": 1 + s * bound, "initial": abs(1 - s) * bound}
+        if not self.ssm.trainable and "uniform" not in (self.ssm.transition, self.ssm.input):  # the others are normal
+            rules["ssm"] = self.ssm.modulus + self.ssm.input_scale * bound
         return rules.get(self.residual) if isinstance(self.residual, str) else None
 
 

@@ -126,7 +126,7 @@ class Block(nn.Module):
         bounded_layer = nn.map_variables(layer, "params", trans_in_fn=effective, init=self.is_initializing())
         H = bounded_layer(**options, name="layer")(graph, nn.Dropout(self.dropout, deterministic=not train)(X), **extra)
         if self.is_initializing() and self.bound == "spectral":
-            self.variable("power", "u", start_power, {"params": self.variables["params"].get("layer", {})})
+            self.variable("power", "u", start_power, {"params": self.variables.get("params", {}).get("layer", {})})
         if H.shape != X.shape:
             raise ValueError(
                 f"layer {layer.__name__} returned shape {H.shape} for {X.shape}: a stack needs equal shapes"

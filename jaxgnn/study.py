@@ -17,24 +17,32 @@ from jax.tree_util import Partial
 
 from jaxgnn import measures
 from jaxgnn.arrays import Array
+from jaxgnn.bounds import BOUNDS
 from jaxgnn.data import load_dataset, row_normalise
 from jaxgnn.graph import Normalisation, components, prepare, second_eigenvalue
 from jaxgnn.jacobian import jacobian
 from jaxgnn.memory import require_memory
 from jaxgnn.model import DeepGNN
+from jaxgnn.norms import NORMS
 from jaxgnn.probe import probe
+from jaxgnn.residuals import RESIDUALS
 from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
 from jaxgnn.tasks import NodeClassification, node_classification
 from jaxgnn.tasks.node_classification import masked_cross_entropy
 from jaxgnn.train import SweepPoint, TrainConfig, sweep
 
+_NORM_NAMES = ("pairnorm", "mean_subtraction", "dgn")  # "layer_norm" and so on are clearer for the others
 # A remedy is one of these or several joined by "+": what it changes in the plain network.
-REMEDIES: Mapping[str, dict[str, str]] = {
+REMEDIES: Mapping[str, dict[str, Any]] = {
     "none": {},
     "residual": {"residual": "identity"},
-    "frobenius": {"bound": "frobenius"},
-    "frobenius_soft": {"bound": "frobenius_soft"},
     "mlp": {"layer": "mlp"},
+    "dropedge": {"dropedge": 0.3},
+    "shared_weights": {"share_weights": True},
+    "jumping": {"jumping": "sum"},
+    **{name: {"residual": name} for name in RESIDUALS if name not in ("none", "identity")},
+    **{name if name in _NORM_NAMES else f"{name}_norm": {"norm": name} for name in NORMS if name != "none"},
+    **{name: {"bound": name} for name in BOUNDS if name != "none"},
 }
 STATES = ("initial", "trained")
 _TOP = 20  # singular values where not all are computed, by this many Lanczos steps at most
@@ -51,7 +59,10 @@ class StudyConfig:
       split: "public" or "geom:0" to "geom:9"; by default the data set's first.
       layer: the graph layer.
       depths: numbers of layers.
-      remedies: none, residual, frobenius, frobenius_soft, mlp (the graph-blind control), or some joined by "+".
+      remedies: none, residual, mlp (the graph-blind control), dropedge, shared_weights, jumping; the bounds frobenius,
+        frobenius_soft, spectral, row, column, orthogonal, cayley; the residual rules scaled, initial, gated, weighted,
+        graphcon, gradient_gating, ssm; layer_norm, batch_norm, group_norm, pairnorm, mean_subtraction, dgn; or some
+        joined by "+".
       bound_c: the bounds' c is chosen from these, by mean validation accuracy.
       seeds: runs of every cell.
       steps: updates of every run.
@@ -212,7 +223,7 @@ class Study:
         return f"depth-{key[0]}-{key[1].replace('+', '-')}"
 
     def _runs(self, remedy: str) -> int:
-        return self.config.seeds * (len(self.config.bound_c) if "frobenius" in remedy else 1)
+        return self.config.seeds * (len(self.config.bound_c) if _bounded(remedy) else 1)
 
     def _run_cell(self, key: tuple[int, str], tell: Callable[[int], None]) -> Cell:
         depth, remedy = key
@@ -276,13 +287,17 @@ class Study:
 
     def _fingerprint(self, key: tuple[int, str]) -> str:
         """Of everything that a cell's numbers depend on: options, data, versions and device."""
-        irrelevant = ("depths", "remedies") if "frobenius" in key[1] else ("depths", "remedies", "bound_c")
+        irrelevant = ("depths", "remedies") if _bounded(key[1]) else ("depths", "remedies", "bound_c")
         config = {k: v for k, v in asdict(self.config).items() if k not in irrelevant}
         described = json.dumps([config, self.width, key, environment()], sort_keys=True)
         digest = hashlib.sha256(described.encode())
         for array in jax.tree.leaves(self.task):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def _bounded(remedy: str) -> bool:
+    return any("bound" in REMEDIES[part] for part in remedy.split("+"))
 
 
 def layer_measures(X: Array, P: Any) -> dict[str, Array]:

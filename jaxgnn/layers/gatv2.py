@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
-from jaxgnn.layers.attention import attend, attention_weights, check_heads
+from jaxgnn.layers.attention import attend, attention_weights, check_heads, row_sums
 
 
 class GATv2(nn.Module):
@@ -54,7 +54,7 @@ class GATv2(nn.Module):
         a = self.param("attention", glorot_uniform(), (1, self.heads, columns), S.dtype)
 
         def score(Z):
-            return (nn.leaky_relu(Z, self.negative_slope) * a).sum(-1)
+            return row_sums(nn.leaky_relu(Z, self.negative_slope) * a)
 
         on_edges = score(graph.at_senders(S) + graph.at_receivers(R))
         on_edges, on_self = attention_weights(graph, on_edges, score(S + R))

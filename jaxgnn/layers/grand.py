@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
-from jaxgnn.layers.attention import attention_weights
+from jaxgnn.layers.attention import attend, attention_weights, row_sums
 
 
 class GRAND(nn.Module):
@@ -53,7 +53,7 @@ class GRAND(nn.Module):
             for name in ("key", "query")
         )
         query = query / math.sqrt(shape[-1])
-        on_edges = (graph.at_receivers(key) * graph.at_senders(query)).sum(-1)
-        on_edges, on_self = attention_weights(graph, on_edges, (key * query).sum(-1))
+        on_edges = row_sums(graph.at_receivers(key) * graph.at_senders(query))
+        on_edges, on_self = attention_weights(graph, on_edges, row_sums(key * query))
         a, a_self = on_edges.mean(-1, keepdims=True), on_self.mean(-1, keepdims=True)
-        return graph.aggregate(a * graph.at_senders(X)) - (1 - a_self) * X
+        return attend(graph, a, a_self, X[:, None])[:, 0] - X

@@ -21,6 +21,8 @@ def write_training(out: Path, results: Mapping[str, Any], histories: Sequence[An
     figures.mkdir(exist_ok=True)
     sections = [Section("All numbers", [_how_chosen(results)], Table(HEADER, table(results)))]
     sections.append(_curves(figures, results, histories))
+    if results["layer_norms"]:
+        sections.append(_layer_norms(results["layer_norms"]))
     if grid := _grid_section(figures, results):
         sections.insert(1, grid)
     config = results["config"]
@@ -39,7 +41,7 @@ def write_training(out: Path, results: Mapping[str, Any], histories: Sequence[An
 def headline(results: Mapping[str, Any]) -> str:
     """The result in one sentence."""
     row = results["rows"][results["chosen"]]
-    metric, seeds = results["config"]["data"]["metric"].replace("_", " "), len(row["scores"])
+    metric, seeds = _metric(results), len(row["scores"])
     at = f" at {_options(row)}" if row["options"] else ""
     failed = f" {row['failed_seeds']} of them failed." if row["failed_seeds"] else ""
     return (
@@ -69,7 +71,7 @@ def _how_chosen(results: Mapping[str, Any]) -> str:
 
 def _grid_section(figures: Path, results: Mapping[str, Any]) -> Section | None:
     """Scores against each option of the grid that has several values, the others as chosen."""
-    rows, chosen = results["rows"], results["rows"][results["chosen"]]
+    rows, chosen, metric = results["rows"], results["rows"][results["chosen"]], _metric(results)
     blocks = []
     for name in chosen["options"]:
         shown = [row for row in rows if all(row["options"][o] == v for o, v in chosen["options"].items() if o != name)]
@@ -81,17 +83,17 @@ def _grid_section(figures: Path, results: Mapping[str, Any]) -> Section | None:
             split: plots.Line(values, _column(shown, f"{key}_mean"), _column(shown, f"{key}_std"))
             for split, key in (("test", "score"), ("validation", "val"))
         }
-        svg = plots.save(plots.by_option(lines, xlabel=name, ylabel="score"), figures, f"grid-{name}")
+        svg = plots.save(plots.by_option(lines, xlabel=name, ylabel=metric), figures, f"grid-{name}")
         said = "; ".join(f"{name} = {row['options'][name]:g}: {row['score_mean']:.4f}" for row in shown)
         blocks.append(FigureBlock(svg, f"Score against {name}", f"Mean test score: {said}."))
     return Section("Grid", figures=blocks) if blocks else None
 
 
 def _curves(figures: Path, results: Mapping[str, Any], histories: Sequence[Any]) -> Section:
-    rows, history = results["rows"], histories[results["chosen"]]
+    rows, history, metric = results["rows"], histories[results["chosen"]], _metric(results)
     losses = plots.by_step({"training": history.train_loss, "validation": history.val_loss}, ylabel="loss", log=True)
     scores = plots.by_step(
-        {"training": history.train_score, "validation": history.val_score, "test": history.test_score}, ylabel="score"
+        {"training": history.train_score, "validation": history.val_score, "test": history.test_score}, ylabel=metric
     )
     row = rows[results["chosen"]]
     steps = ", ".join(map(str, row["best_steps"]))
@@ -103,6 +105,27 @@ def _curves(figures: Path, results: Mapping[str, Any], histories: Sequence[Any])
             FigureBlock(plots.save(scores, figures, "score"), "Score", f"Best validation scores at steps {steps}."),
         ],
     )
+
+
+def _layer_norms(rows: Sequence[Mapping[str, Any]]) -> Section:
+    header = ("layer", "at initialisation", "at the best step", "guaranteed bound")
+    texts = []
+    for row in rows:
+        bound = row["guaranteed"]
+        measured = [_number(row[state]["value"]) for state in ("initial", "trained")]
+        texts.append((str(row["layer"]), *measured, "none: local only" if bound is None else f"{bound:.4f}"))
+    residuals = [row[state]["residual"] for row in rows for state in ("initial", "trained")]
+    largest = max((r for r in residuals if r is not None), default=float("nan"))
+    said = (
+        "Largest singular value of ∂X⁽ˡ⁺¹⁾/∂X⁽ˡ⁾, first seed, measured at this data set's features by Lanczos (lower "
+        f"bounds, residuals up to {_number(largest)}). Without a bound that holds everywhere, as for attention and "
+        "gates, the values are local: they change with the scale of the input."
+    )
+    return Section("Layer Jacobians", [said], Table(header, texts))
+
+
+def _metric(results: Mapping[str, Any]) -> str:
+    return results["config"]["data"]["metric"].replace("_", " ")
 
 
 def _list(row: Mapping[str, Any]) -> str:
