@@ -57,7 +57,8 @@ def orthogonal(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e
 def cayley(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
     """c (I + A)^-1 (I - A) with the skew A = W - W^T: all singular values are c. Source: Cayley's transform.
 
-    A W that is not square is padded with zeros; the part of its own shape is returned, with ||.||_2 <= c.
+    A W that is not square is padded with zeros; the part of its own shape is returned, with ||.||_2 <= c. Rounding in
+    the linear system grows with ||W||: what is returned has these singular values up to about eps ||W||_2.
     """
     d, e = W.shape
     n = max(d, e)

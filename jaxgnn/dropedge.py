@@ -15,7 +15,8 @@ def drop_edges(graph: Graph, rate: float | Float[Array, ""], key: Array) -> Grap
     """The graph without each of its edges with probability `rate`; nodes and loops stay.
 
     u -> v and v -> u are dropped together, so that a symmetric P stays symmetric. P is normalised anew over what is
-    left ("doubly": what is dropped goes to the diagonal, so that rows and columns still sum to 1).
+    left ("doubly": what is dropped goes to the diagonal, so that rows and columns still sum to 1). The degrees that are
+    left come from P, so "sym" without loops takes no senders without in-edges: their entries are 0 in P.
     Source: Rong et al. 2020 (DropEdge), section 4.1.
     """
 

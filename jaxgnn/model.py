@@ -67,7 +67,7 @@ class DeepGNN(nn.Module):
         layer's own (A-DGN: tanh), or "relu".
       residual: "none", "identity", "scaled", "initial", "gated", "weighted", "graphcon", "gradient_gating" or "ssm"
         (`jaxgnn.residuals`), or an instance of a rule; by default the layer's own, or "none".
-      residual_scale: s of "scaled" (0.1 by default), "initial" (0.1) and "graphcon" (1).
+      residual_scale: s of "scaled" (0.1 by default), "initial" (0.1) and "graphcon" (0.5).
       norm: "none", "layer", "batch", "group", "pairnorm", "mean_subtraction" or "dgn" (`jaxgnn.norms`), or an
         instance; on H, before the activation.
       bound: "none", "frobenius", "frobenius_soft", "spectral", "row", "column", "orthogonal" or "cayley"
@@ -126,9 +126,11 @@ class DeepGNN(nn.Module):
             raise ValueError(
                 f"layer={self.layer!r} is no layer: allowed are {', '.join(LAYERS)}, a Linen class or instance"
             )
+        left = tuple(name for name in ("activation", "residual", "residual_scale") if getattr(self, name) is None)
+        object.__setattr__(self, "_left", left)
         defaults = {"activation": "relu", "residual": "none"} | self._layer_defaults()
         for option, value in defaults.items():
-            if getattr(self, option) is None:
+            if option in left:
                 object.__setattr__(self, option, value)
         known = {"activation": ACTIVATIONS, "bound": BOUNDS, "init_weights": INITIALISERS}
         known |= {"jumping": JUMPING, "ends": ENDS, "pool": POOLING}
@@ -249,6 +251,11 @@ class DeepGNN(nn.Module):
             weights = jnp.asarray(self.jump_weights)
             return lambda jumped, X, index: jumped + weights[index + 1] * X, weights[0] * x0
         return lambda jumped, X, index: jumped, ()
+
+    @nn.nowrap
+    def clone(self, **updates: Any) -> "DeepGNN":
+        """The same network with other options; those that were left to the layer or the rule follow the new ones."""
+        return super().clone(**(dict.fromkeys(self._left) | updates))
 
     @property
     def blocks(self) -> int:

@@ -64,6 +64,11 @@ class TrainConfig:
                 raise ValueError(f"{option}={value}: allowed are 0 and more")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum={self.momentum}: allowed are 0 and more, below 1")
+        if 0 < self.patience < self.evaluate_every:
+            raise ValueError(
+                f"patience={self.patience} with evaluate_every={self.evaluate_every}: a run would stop before its "
+                "second evaluation, allowed are patience=0 and at least as many steps as between evaluations"
+            )
         if self.weight_decay and self.optimiser != "adamw":
             raise ValueError(
                 f"weight_decay={self.weight_decay} with optimiser={self.optimiser!r}: decoupled decay is AdamW's, "

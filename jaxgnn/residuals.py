@@ -109,9 +109,11 @@ class Weighted(Residual):
 class GraphCON(Residual):
     """Y' = Y + s (R - gamma Y - alpha X), X^(l+1) = X + s Y', from Y = X^(0): oscillators, s the time step.
 
+    With s = alpha = gamma = 1 this is X^(l+1) = R, no residual at all, so s is 1/2 unless it is given.
     Source: Rusch et al. 2022, equation 3 (their IMEX scheme), around any layer.
     """
 
+    scale: ClassVar[float] = 0.5
     alpha: float = 1.0
     gamma: float = 1.0
 

@@ -29,7 +29,7 @@ class StateSpace:
 
     Attributes:
       transition: kind of Lambda.
-      modulus: the largest |eigenvalue| of Lambda.
+      modulus: the |eigenvalue| of Lambda, the largest that may occur where `spread` is not 0.
       input: kind of B.
       input_scale: factor of B; 1/sqrt(3) with "uniform" is a linear layer's usual uniform initialisation.
       spread: of the moduli, 0 to 1; 0 gives all the same.

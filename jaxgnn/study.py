@@ -239,7 +239,7 @@ class Study:
             progress=tell,
             **asdict(self.config.training),
         )
-        best = max(points, key=lambda point: float(np.mean(point.result.val_score)))
+        best = max(points, key=lambda point: float(np.nan_to_num(np.mean(point.result.val_score), nan=-np.inf)))
         arrays = self._measured(model, best)
         summary = self._summary(model, key, best, points) | {"seconds": round(time.perf_counter() - started, 1)}
         return Cell(summary, arrays)

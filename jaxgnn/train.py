@@ -39,7 +39,7 @@ class TrainResult(NamedTuple):
 
     Attributes:
       score: [seeds] test score at the best validation score.
-      val_score: [seeds] that validation score.
+      val_score: [seeds] that validation score; NaN where a run failed before it was evaluated.
       train_loss: [seeds] final training loss without penalties, in evaluation mode.
       history: Metrics of the parameters before each update, each [seeds, steps done].
       params: what `model.apply` takes, at the best validation score.
@@ -145,7 +145,7 @@ def sweep(
     grid: values by name, of "learning_rate", "weight_decay", "l2", "bound_c", "residual_scale" and "modulus" (of a
     GNN-SSM's Lambda). The rest is as for `train`.
     """
-    config = _checked(model, grid, seeds, batching, options)
+    config = checked(model, grid, seeds, batching, options)
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     hyper = default_hyper(model, config)
     hypers = [hyper._replace(**{k: jnp.float32(v) for k, v in p.items()}) for p in points for _ in range(seeds)]
@@ -161,7 +161,8 @@ def sweep(
     return [SweepPoint(point, result) for point, result in zip(points, split, strict=True)]
 
 
-def _checked(model: DeepGNN, grid: Mapping, seeds: int, batching: str, options: Mapping) -> TrainConfig:
+def checked(model: DeepGNN, grid: Mapping, seeds: int, batching: str, options: Mapping) -> TrainConfig:
+    """The TrainConfig of a sweep's options. Raises ValueError for what is not known or out of its range."""
     for name in grid:
         if name not in Hyper._fields:
             raise ValueError(f"grid option {name!r} is not known: allowed are {', '.join(Hyper._fields)}")
@@ -232,7 +233,7 @@ class _Runs(NamedTuple):
         best = jax.vmap(run.select)(better, last, best)
         return TrainResult(
             score=np.asarray(best.metrics.test_score),
-            val_score=np.asarray(best.metrics.val_score),
+            val_score=np.where(np.isfinite(best.metrics.val_score), best.metrics.val_score, np.float32(np.nan)),
             train_loss=final.train_loss,
             history=history,
             params={"params": best.params, **best.variables},

@@ -19,7 +19,7 @@ from jaxgnn.stack import INITIALISERS
 from jaxgnn.state_space import StateSpace
 from jaxgnn.storage import environment, writable_folder, write_json
 from jaxgnn.tasks import node_classification
-from jaxgnn.train import Batching, SweepPoint, sweep
+from jaxgnn.train import Batching, SweepPoint, checked, sweep
 
 # DeepGNN's options as a dataclass of plain values, for the command line; what the data set decides is left out.
 _TEXT = {"layer": str, "activation": str | None, "residual": str | None, "norm": str}
@@ -119,6 +119,7 @@ class Training:
         _ = DeepGNN(**options | {"layer": _layer(options, layer_options)})
         self.task = source.task(options["depth"] if options["khop"] else None)
         self.model = DeepGNN(out=self.task.out, **options | {"layer": _layer(options, layer_options)})
+        _ = checked(self.model, self.grid, runs.seeds, runs.batching, asdict(optimisation))  # before a folder is made
         self.out = writable_folder(out)
 
     def run(self, progress: Callable[[int], None] | None = None) -> list[SweepPoint]:
@@ -243,9 +244,9 @@ def _layer(options: Mapping[str, Any], layer_options: Mapping[str, Any]) -> Any:
 
 
 def _chosen(rows: list[dict[str, Any]], maximise: bool) -> int:
-    """The row with the best mean validation score."""
-    means = [row["val_mean"] for row in rows]
-    return int(np.argmax(means) if maximise else np.argmin(means))
+    """The row with the best mean validation score; one that has none, because a seed failed at once, comes last."""
+    means = np.asarray([row["val_mean"] for row in rows], float) * (1 if maximise else -1)
+    return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
 
 
 __all__ = ["DataConfig", "ModelConfig", "RunConfig", "StateSpace", "TrainConfig", "Training", "named_values"]

@@ -2,9 +2,13 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 
+import jax
+import matplotlib.image
 import numpy as np
 import pytest
 
@@ -12,7 +16,15 @@ import jaxgnn as jg
 from jaxgnn import memory
 from jaxgnn import study as study_module
 from jaxgnn.cli import main
+from jaxgnn.layers import LAYERS
+from jaxgnn.stack import INITIALISERS
+from jaxgnn.training import ModelConfig
 
+TRAIN = [
+    *("train", "--dataset", "karate", "--layer", "gat", "--layer-options", "heads=2", "--depth", "4", "--width", "6"),
+    *("--residual", "identity", "--bound", "frobenius", "--bound-c", "0.5", "--seeds", "2", "--steps", "25"),
+    *("--grid", "bound_c=0.25,0.5"),
+]
 QUICK = ["--depths", "1", "--remedies", "none", "--seeds", "1", "--steps", "2", "--width", "3"]
 
 
@@ -61,6 +73,44 @@ def user_file(tmp_path, monkeypatch):
     ("arguments", "said"),
     [
         (["study", "--layer", "gnc"], ["layer='gnc'", "allowed are gcn, mlp"]),
+        (["train", "--layer", "gnc"], ["layer='gnc'", "allowed are gcn, mlp"]),
+        (["train", "--layer", "gnc", "--layer-options", "heads=2"], ["layer='gnc'", "allowed are gcn, mlp"]),
+        (["train", "--residual", "skip"], ["residual='skip'", "identity, scaled"]),
+        (["train", "--norm", "instance"], ["norm='instance'", "layer, batch"]),
+        (["train", "--bound", "lipschitz"], ["bound='lipschitz'", "frobenius, frobenius_soft"]),
+        (["train", "--optimiser", "lion"], ["--optimiser", "'lion'", "'adamw', 'adam', 'sgd'"]),
+        (["train", "--optimiser", "sgd", "--weight-decay", "0.1"], ["weight_decay=0.1", "AdamW"]),
+        (["train", "--schedule", "linear"], ["--schedule", "'linear'", "'warmup_cosine'"]),
+        (["train", "--batching", "pmap"], ["--batching", "'pmap'", "'vmap'"]),
+        (
+            ["train", "--grid", "bound=0.5,1"],
+            ["grid option 'bound'", "learning_rate, weight_decay, l2, bound_c, resid"],
+        ),
+        (["train", "--grid", "bound_c=0.5,large"], ["grid option 'bound_c'", "'large'", "a number is needed"]),
+        (["train", "--grid", "bound_c=0.5,-1"], ["bound_c=-1", "above 0"]),
+        (["train", "--grid", "bound_c=0.5,l2=nan"], ["l2=nan", "0 and more"]),
+        (["train", "--grid", "l2=1,l2=2"], ["l2 is given twice"]),
+        (["train", "--grid", "0.5,1"], ["'0.5' has no name", "name=value"]),
+        (
+            ["train", "--layer", "gat", "--layer-options", "head=2"],
+            ["layer option 'head'", "for gat are heads, concat"],
+        ),
+        (["train", "--layer", "gat", "--layer-options", "heads=many"], ["'heads'", "'many'", "int is needed"]),
+        (["train", "--layer", "gat", "--layer-options", "concat=2"], ["'concat'", "2", "bool is needed"]),
+        (["train", "--layer", "gat", "--layer-options", "heads=1,2"], ["'heads' has 2 values", "one is needed"]),
+        (
+            ["train", "--layer", "gat", "--layer-options", "heads=5", "--width", "8"],
+            ["heads=5", "features=8", "divide"],
+        ),
+        (["train", "--depth", "0"], ["depth=0", "1 and more"]),
+        (["train", "--steps", "0"], ["steps=0", "1 and more"]),
+        (["train", "--seeds", "0"], ["seeds=0", "1 and more"]),
+        (["train", "--learning-rate", "-1"], ["learning_rate=-1", "above 0"]),
+        (["train", "--dropout", "1"], ["dropout=1", "below 1"]),
+        (["train", "--dataset", "coro"], ["'coro'", "did you mean 'cora'"]),
+        (["train", "--dataset", "karate", "--split", "geom:3"], ["geom:3", "default"]),
+        (["train", "--metric", "roc_auc"], ["metric='roc_auc'", "two classes"]),
+        (["train", "--metric", "f1"], ["--metric", "'f1'", "'accuracy'"]),
         (["study", "--dataset", "coro"], ["'coro'", "did you mean 'cora'"]),
         (["study", "--dataset", "csbm", "--split", "geom:3"], ["geom:3", "default"]),
         (["study", "--remedies", "none,batchnorm"], ["'batchnorm'", "residual"]),
@@ -76,7 +126,7 @@ def user_file(tmp_path, monkeypatch):
         (["study", "--learning-rate", "nan"], ["learning_rate=nan", "above 0"]),
         (["study", "--depht", "3"], ["--depht"]),
         (["studdy"], ["studdy"]),
-        ([], ["study", "data"]),
+        ([], ["study", "train", "data"]),
         (["data", "fetch", "coro"], ["'coro'", "did you mean 'cora'"]),
         (["data", "fetch"], ["needs a name", "cora"]),
     ],
@@ -171,6 +221,187 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, capsys, monkeypatch):
     assert len(calls) == 3
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of one `jaxgnn train`, run as a process, and what it said."""
+    folder = tmp_path_factory.mktemp("train")
+    command = [sys.executable, "-m", "jaxgnn", *TRAIN, "--out", "run", "--json"]
+    return folder / "run", subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+
+
+def rows(folder):
+    return json.loads((folder / "results.json").read_text())["rows"]
+
+
+def history(folder, steps=25):
+    """Metrics by name, each [steps, runs]."""
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(steps))
+    return {name: np.array([line[name] for line in lines], float) for name in lines[0] if name != "step"}
+
+
+def test_training_ends_with_a_table_a_page_and_a_line_of_json(trained):
+    folder, process = trained
+    assert process.returncode == 0
+    assert "Traceback" not in process.stderr
+    named = json.loads(process.stdout.splitlines()[-1])
+    assert named == {"page": "run/index.html", "results": "run/results.json"}
+    found = rows(folder)
+    assert [row["options"] for row in found] == [{"bound_c": 0.25}, {"bound_c": 0.5}]
+    (chosen,) = (i for i, line in enumerate(process.stdout.splitlines()[3:5]) if "(chosen)" in line)
+    assert found[chosen]["val_mean"] == max(row["val_mean"] for row in found)
+    for row, line in zip(found, process.stdout.splitlines()[3:5], strict=True):
+        scores = np.array(row["scores"])
+        assert f"bound_c = {row['options']['bound_c']:g}" in line
+        assert f"{scores.mean():.4f} ± {scores.std():.4f}" in line
+        assert f"{np.mean(row['val_scores']):.4f} ± {np.std(row['val_scores']):.4f}" in line
+        assert f"{np.mean(row['train_losses']):.4f}" in line
+        assert "0 of 2" in line
+    files = ["checkpoints", "config.json", "figures", "history.jsonl", "index.html", "results.json"]
+    assert sorted(p.name for p in folder.iterdir()) == files
+
+
+def test_results_are_those_of_the_history(trained):
+    """Scores are the test scores at the best validation score of the history and of the last parameters."""
+    folder, _ = trained
+    metrics = history(folder)
+    for i, row in enumerate(rows(folder)):
+        for seed in range(2):
+            val, test, loss = (metrics[name][:, 2 * i + seed] for name in ("val_score", "test_score", "val_loss"))
+            best = max(range(25), key=lambda s: (val[s], -loss[s]))
+            assert row["val_scores"][seed] >= val[best]
+            if row["best_steps"][seed] == 25:  # after the last update
+                assert (row["val_scores"][seed], row["scores"][seed]) >= (val[best], 0)
+            else:
+                assert row["best_steps"][seed] == best
+                assert (row["val_scores"][seed], row["scores"][seed]) == (val[best], test[best])
+            assert row["train_losses"][seed] < metrics["train_loss"][0, 2 * i + seed]
+        for name, mean, std in (("scores", "score_mean", "score_std"), ("val_scores", "val_mean", "val_std")):
+            assert row[mean] == pytest.approx(np.mean(row[name]), rel=1e-6)
+            assert row[std] == pytest.approx(np.std(row[name]), abs=1e-6)
+        assert row["train_loss"] == pytest.approx(np.mean(row["train_losses"]), rel=1e-6)
+        assert row["failed_seeds"] == 0
+
+
+def test_results_are_those_of_the_library(trained):
+    """The same network, data and options by the functions of the library."""
+    ds = jg.load_dataset("karate")
+    ds = ds._replace(x=ds.x / np.abs(ds.x).sum(axis=1, keepdims=True))
+    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph))
+    layer = LAYERS["gat"](features=6, heads=2, kernel_init=INITIALISERS["glorot"])
+    model = jg.DeepGNN(layer=layer, depth=4, width=6, out=2, residual="identity", bound="frobenius", bound_c=0.5)
+    options = {"learning_rate": 5e-3, "optimiser": "adamw"}
+    apply = jax.jit(model.apply)
+    low, high = jg.sweep(model, task, grid={"bound_c": [0.25, 0.5]}, seeds=2, steps=25, **options)
+    for row, point in zip(rows(trained[0]), (low, high), strict=True):
+        assert row["scores"] == point.result.score.tolist()
+        np.testing.assert_allclose(row["train_losses"], point.result.train_loss, rtol=1e-6)
+        for seed in range(2):
+            params = jax.tree.map(lambda a, seed=seed: a[seed], point.result.params)
+            logits = apply(params, task.graph, task.x)
+            test = np.mean((np.argmax(logits, axis=1) == ds.labels)[ds.test_mask])
+            assert row["scores"][seed] == pytest.approx(test)
+    results = json.loads((trained[0] / "results.json").read_text())
+    assert results["constant_loss"] == pytest.approx(np.log(2))
+    assert results["config"]["train"]["steps"] == 25
+    assert results["config"]["model"] == json.loads(
+        json.dumps(
+            vars(ModelConfig(layer="gat", depth=4, width=6, residual="identity", bound="frobenius", bound_c=0.5)),
+            default=vars,
+        )
+    )
+
+
+def test_the_page_of_a_training_is_self_contained(trained):
+    folder, _ = trained
+    text = (folder / "index.html").read_text()
+    assert re.findall(r'(?:src|href)="(?!data:|#)', text) == []
+    assert not re.search(r"<script|<link|@import|url\(", text)
+    assert "jaxgnn train --dataset karate --layer gat" in text
+    for row in rows(folder):
+        assert f"{row['score_mean']:.4f} ± {row['score_std']:.4f}" in text
+    captions = re.findall(r"<figcaption>(.+?)</figcaption>", text)
+    assert len(captions) == len(re.findall("<img ", text)) == 3
+    for caption in captions:
+        assert re.fullmatch(r"[A-Z].*\.", caption)
+        assert ". " not in caption
+    losses = ", ".join(f"{loss:.4f}" for row in rows(folder)[:2] for loss in row["train_losses"])
+    assert any(sentence.split(": ")[-1].rstrip(".") in losses for sentence in captions if "losses" in sentence)
+    figures = {p.stem for p in (folder / "figures").glob("*.png")}
+    assert figures == {p.stem for p in (folder / "figures").glob("*.svg")} == {"grid-bound_c", "loss", "score"}
+    for figure in (folder / "figures").glob("*.png"):
+        pixels = matplotlib.image.imread(figure)[..., :3].reshape(-1, 3)
+        coloured = np.ptp(pixels, axis=1) > 0.3  # lines, as text and axes are grey
+        assert coloured.sum() > 200
+        assert len(np.unique(pixels[coloured].round(1), axis=0)) >= 2
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_results(trained, tmp_path):
+    """kill -9 after a checkpoint and some steps more; the same command then, in another process."""
+    code = "import os, signal, sys, jaxgnn.cli; train = sys.modules['jaxgnn.train']; train._SECONDS = -1.0; "
+    code += "save = train._Folder.save; kill = lambda: os.kill(os.getpid(), signal.SIGKILL); "
+    code += "train._Folder.save = lambda self, step, tree, at_once: "
+    code += "save(self, step, tree, at_once=True) if step < 20 else kill(); jaxgnn.cli.main(sys.argv[1:])"
+    arguments = [*TRAIN, "--out", str(tmp_path / "run")]
+    killed = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "run" / "results.json").exists()
+    assert len(history(tmp_path / "run", steps=20)["val_loss"]) == 20
+    subprocess.run([sys.executable, "-m", "jaxgnn", *arguments], capture_output=True, check=True)
+    for name in ("results.json", "history.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (trained[0] / name).read_bytes()
+
+
+def test_a_folder_of_another_run(trained, refused):
+    folder, _ = trained
+    before = (folder / "results.json").read_bytes()
+    sentence = refused(*[{"25": "26"}.get(word, word) for word in TRAIN], "--out", str(folder))
+    assert "holds a run with other options; choose another folder or remove it" in sentence
+    assert str(folder) in sentence
+    assert (folder / "results.json").read_bytes() == before
+
+
+def test_a_grid_of_two_options_and_a_run_that_fails(tmp_path, capsys):
+    grid = "learning_rate=1e-2,1e30,l2=0,0.1"
+    arguments = ["train", "--dataset", "karate", "--layer", "mlp", "--depth", "1", "--width", "3", "--seeds", "2"]
+    assert main([*arguments, "--steps", "4", "--grid", grid, "--out", str(tmp_path)]) == 0
+    pairs = [(row["options"]["learning_rate"], row["options"]["l2"]) for row in rows(tmp_path)]
+    assert pairs == [(0.01, 0.0), (0.01, 0.1), (1e30, 0.0), (1e30, 0.1)]
+    assert [row["failed_seeds"] for row in rows(tmp_path)] == [0, 0, 2, 2]
+    assert [row["train_loss"] is None for row in rows(tmp_path)] == [False, False, True, True]
+    out = capsys.readouterr().out
+    assert out.count("2 of 2") == out.count("not finite") == 2
+    assert {p.stem for p in (tmp_path / "figures").glob("*.png")} == {"grid-learning_rate", "grid-l2", "loss", "score"}
+
+
+def test_ctrl_c_in_a_training_names_the_checkpoints(tmp_path, capsys, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxgnn.training.sweep", interrupt)
+    assert main([*TRAIN, "--out", str(tmp_path)]) == 130
+    err = capsys.readouterr().err
+    assert err == f"jaxgnn: interrupted: the same command goes on from {tmp_path / 'checkpoints'}\n"
+
+
+def test_too_little_memory_for_pairs_at_a_distance(refused, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 20_000)  # enough for P
+    sentence = refused("train", "--dataset", "karate", "--khop", "--depth", "3")
+    assert "the pairs at distance 2 needs 0.0 GiB" in sentence
+    assert "hops=1 or less" in sentence
+
+
+def test_tensorboard_that_is_not_installed(refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    assert "pip install 'jaxgnn[tensorboard]'" in refused("train", "--dataset", "karate", "--tensorboard")
+
+
+def test_a_training_folder_that_cannot_be_written_to(refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    sentence = refused("train", "--dataset", "karate", "--out", str(tmp_path / "file" / "inside"))
+    assert f"cannot write to {tmp_path / 'file' / 'inside'}" in sentence
+
+
 def test_data_list_shows_every_data_set(capsys):
     assert main(["data", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
@@ -182,7 +413,7 @@ def test_data_list_shows_every_data_set(capsys):
 
 
 def test_every_command_has_help(capsys):
-    for command in ([], ["study"], ["data"], ["data", "list"], ["data", "fetch"]):
+    for command in ([], ["study"], ["train"], ["data"], ["data", "list"], ["data", "fetch"]):
         with pytest.raises(SystemExit) as stop:
             main([*command, "--help"])
         assert stop.value.code == 0
@@ -195,5 +426,6 @@ def test_as_a_process(tmp_path):
     assert version.stdout.strip() == jg.__version__
     bad = subprocess.run([*command, "study", "--layer", "x"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert bad.returncode == 2
-    assert bad.stderr == "jaxgnn: layer='x' is not known: allowed are gcn, mlp; see jaxgnn --help\n"
+    allowed = ", ".join(LAYERS)
+    assert bad.stderr == f"jaxgnn: layer='x' is not known: allowed are {allowed}; see jaxgnn --help\n"
     assert list(tmp_path.iterdir()) == []

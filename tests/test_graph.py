@@ -1,11 +1,15 @@
 import re
+from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import jraph
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import jaxgnn as jg
+import jaxgnn.memory
 
 
 def matrix(edges, normalisation, **options):
@@ -309,3 +313,125 @@ def test_negative_weights_are_allowed_where_no_degree_is_needed():
 def test_no_input_at_all():
     with pytest.raises(ValueError, match="are all needed"):
         jg.prepare()
+
+
+def random_edges(seed, directed, n=20, e=30):
+    rng = np.random.default_rng(seed)
+    senders, receivers = rng.integers(0, n, (2, e))
+    if not directed:
+        senders, receivers = np.concatenate([senders, receivers]), np.concatenate([receivers, senders])
+    return {"senders": senders, "receivers": receivers, "num_nodes": n}
+
+
+def distances(edges):
+    """[n, n] of receiver and sender: the number of edges of a shortest path, inf where there is none."""
+    n = edges["num_nodes"]
+    A = sp.coo_matrix((np.ones(len(edges["senders"])), (edges["senders"], edges["receivers"])), (n, n))
+    return sp.csgraph.shortest_path(A.tocsr(), unweighted=True).T
+
+
+@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_hops_are_the_pairs_at_each_distance(seed, directed):
+    edges, K = random_edges(seed, directed), 4
+    graph, distance = jg.prepare(**edges, hops=K), distances(edges)
+    assert jg.prepare(**edges).khops is None
+    for k in range(1, K + 1):
+        hop = graph.hop(k - 1)
+        kept = np.asarray(hop.edge_mask) > 0
+        found = np.zeros((20, 20), int)
+        np.add.at(found, (np.asarray(hop.receivers)[kept], np.asarray(hop.senders)[kept]), 1)
+        np.testing.assert_array_equal(found, distance == k)
+        assert (distance == k).any()
+        assert (np.diff(np.asarray(hop.receivers)) >= 0).all()  # the sums rely on it
+
+
+@pytest.mark.parametrize("loops", [None, False, True])
+@pytest.mark.parametrize("normalisation", ["sym", "row", "raw"])
+@pytest.mark.parametrize("directed", [False, True])
+def test_the_matrix_of_every_distance_is_normalised_like_the_graphs(directed, normalisation, loops, x64):
+    edges, options = random_edges(1, directed), {"normalisation": normalisation, "loops": loops}
+    graph, distance = jg.prepare(**edges, **options, hops=3), distances(edges)
+    for k in (1, 2, 3):
+        receivers, senders = np.nonzero(distance == k)
+        expected = jg.prepare(senders=senders, receivers=receivers, num_nodes=20, **options).propagation
+        P = graph.hop(k - 1).propagation
+        np.testing.assert_allclose(P.dense(), expected.dense(), rtol=0, atol=1e-15)
+        np.testing.assert_allclose(P.T @ np.eye(20), expected.dense().T, rtol=0, atol=1e-15)
+        np.testing.assert_array_equal(P.degree, expected.degree)
+
+
+def test_hops_of_metropolis_weights(graphs):
+    edges = graphs.path(6)
+    graph, distance = jg.prepare(**edges, normalisation="doubly", hops=2), distances(edges)
+    receivers, senders = np.nonzero(distance == 2)
+    second = matrix({"senders": senders, "receivers": receivers, "num_nodes": 6}, "doubly")
+    np.testing.assert_allclose(graph.hop(1).propagation.dense(), second, atol=1e-7)
+    np.testing.assert_allclose(graph.hop(0).propagation.dense(), graph.propagation.dense(), atol=1e-7)
+
+
+def test_hops_go_round(graphs):
+    graph = jg.prepare(**graphs.ring(9), hops=3)
+    for index in range(3):
+        one, other = (graph.hop(i).propagation.dense() for i in (index, index + 3))
+        np.testing.assert_array_equal(one, other)
+        traced = jax.jit(lambda i: graph.hop(i).propagation @ jnp.eye(9))(index + 6)
+        np.testing.assert_allclose(traced, one, atol=1e-6)
+
+
+def test_distances_that_no_pair_has_are_empty_and_weights_do_not_count(graphs):
+    graph = jg.prepare(**graphs.path(3), hops=5)
+    np.testing.assert_array_equal(graph.hop(4).propagation.dense(), np.eye(3))
+    assert not np.any(graph.hop(4).edge_mask)
+    weighted = jg.prepare(**graphs.path(3), weights=[5.0, 1.0, 2.0, 3.0], hops=2)
+    np.testing.assert_array_equal(weighted.hop(0).propagation.dense(), graph.hop(0).propagation.dense())
+
+
+def test_hops_that_are_not_there(graphs):
+    with pytest.raises(ValueError, match=r"^hops=0: allowed are 1 and more$"):
+        jg.prepare(**graphs.ring(5), hops=0)
+    with pytest.raises(ValueError, match=r"^the k-hop schedule needs the pairs at each distance: prepare the graph w"):
+        jg.prepare(**graphs.ring(5)).hop(0)
+
+
+@pytest.mark.parametrize("available", [0, 64 * 2 * 40])
+def test_hops_that_do_not_fit_are_refused(graphs, monkeypatch, available):
+    # Distance 1 of a ring of 40 takes 80 pairs; with the second distance there are too many.
+    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: available)
+    k = 2 if available else 1
+    sentence = rf"^the pairs at distance {k} needs .* GiB, .* GiB are available: use hops={k - 1} or less instead$"
+    with pytest.raises(MemoryError, match=sentence):
+        jg.prepare(**graphs.ring(40), hops=3, backend="segment")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("how", ["sum", "mean", "max"])
+def test_aggregate(graphs, x64, how, masked):
+    graph = jg.prepare(**graphs.directed())
+    e, n = graph.num_edges, graph.num_nodes
+    rng = np.random.default_rng(0)
+    messages, G = rng.standard_normal((e, 3)) - 2, rng.standard_normal((n, 3))  # below 0: no maximum is a 0
+    mask = rng.random(e) < 0.6 if masked else np.ones(e, bool)
+    mask &= ~(masked & (graph.receivers == graph.receivers[0]))  # a node that loses all its edges
+    if masked:
+        graph = replace(graph, edge_mask=mask.astype(np.float64))
+    expected, gradient = np.zeros((n, 3)), np.zeros((e, 3))
+    for v in range(n):
+        edges = np.flatnonzero((graph.receivers == v) & mask)
+        if not edges.size:
+            continue
+        expected[v] = {"sum": np.sum, "mean": np.mean, "max": np.max}[how](messages[edges], axis=0)
+        if how == "max":
+            gradient[edges[np.argmax(messages[edges], axis=0)], range(3)] = G[v]
+        else:
+            gradient[edges] = G[v] / (edges.size if how == "mean" else 1)
+    out, pullback = jax.vjp(lambda m: graph.aggregate(m, how), jnp.asarray(messages))
+    np.testing.assert_allclose(out, expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(pullback(jnp.asarray(G))[0], gradient, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(graph.aggregate(messages[:, 0], how), expected[:, 0], rtol=0, atol=1e-14)
+
+
+def test_aggregate_shares_the_gradient_among_equal_maxima(graphs):
+    graph = jg.prepare(**graphs.star(5))
+    gradient = jax.grad(lambda m: graph.aggregate(m, "max")[0])(jnp.ones(8))
+    np.testing.assert_allclose(gradient, np.where(np.asarray(graph.receivers) == 0, 0.25, 0))

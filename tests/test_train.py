@@ -1,5 +1,7 @@
 import json
 import re
+import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.data import csbm
-from jaxgnn.train import TrainConfig, _advance
+from jaxgnn.train import TrainConfig, _advance, default_hyper
 
 STEPS = 8
 MODEL = jg.DeepGNN(layer="gcn", depth=2, width=6, out=3, residual="identity", bound="frobenius", bound_c=0.5)
@@ -75,11 +77,16 @@ def test_batching_changes_nothing_but_rounding(task, result):
 
 
 def test_make_train_is_one_run(task, result):
+    """A pure function of the key and the numbers alone, so it can be mapped over both."""
     train = jg.make_train(MODEL, task, TrainConfig(steps=STEPS))
-    state, history = jax.jit(train)(jax.random.fold_in(jax.random.key(0), 1))
-    assert_trees_close(history, run(result.history, 1), rtol=1e-5, atol=1e-6)
-    assert_trees_close(state.params, run(result.final_params["params"], 1), rtol=1e-4, atol=1e-5)
-    assert state.step == STEPS
+    hyper = default_hyper(MODEL, TrainConfig())
+    hypers = jax.tree.map(lambda a, b: jnp.stack([a, b]), hyper, hyper._replace(bound_c=jnp.float32(2.0)))
+    keys = jnp.stack([jax.random.fold_in(jax.random.key(0), 1)] * 2)
+    states, histories = jax.jit(jax.vmap(train))(keys, hypers)
+    assert_trees_close(run(histories, 0), run(result.history, 1), rtol=1e-4, atol=1e-5)
+    assert_trees_close(run(states.params, 0), run(result.final_params["params"], 1), rtol=1e-4, atol=1e-5)
+    assert not np.allclose(histories.train_loss[0], histories.train_loss[1], rtol=1e-3)
+    np.testing.assert_array_equal(states.step, STEPS)
 
 
 def test_history_is_of_the_parameters_before_each_update(task, result):
@@ -169,6 +176,9 @@ def test_a_run_that_breaks_is_reported_and_touches_no_other(task, result, batchi
     np.testing.assert_array_equal(bad.result.best_step, 0)
     assert_trees_close(bad.result.params, bad.result.initial_params)
     assert np.isfinite(bad.result.score).all()
+    for metric in bad.result.history:  # the step that broke it is its last
+        assert np.isfinite(metric[0, 0])
+        assert np.isnan(metric[0, 2:]).all()
 
 
 def test_a_run_that_breaks_in_its_last_update_is_reported(task):
@@ -178,50 +188,278 @@ def test_a_run_that_breaks_in_its_last_update_is_reported(task):
     np.testing.assert_array_equal(last.best_step, 0)
 
 
-@pytest.mark.parametrize(("name", "values"), [("learning_rate", [1e-3, 5e-3, 1e-2]), ("bound_c", [0.25, 0.5, 1.0])])
-def test_a_sweep_is_its_trainings_one_by_one(task, name, values):
-    point = jg.sweep(MODEL, task, grid={name: values}, seeds=1, steps=STEPS)[2]
-    if name == "bound_c":
-        alone = jg.train(MODEL.clone(bound_c=1.0), task, seeds=1, steps=STEPS)
-        np.testing.assert_array_equal(point.result.params["constants"]["bound_c"], 1.0)
-    else:
-        alone = jg.train(MODEL, task, seeds=1, steps=STEPS, learning_rate=1e-2)
+def test_a_sweep_is_its_trainings_one_by_one(task):
+    point = jg.sweep(MODEL, task, grid={"learning_rate": [1e-3, 5e-3, 1e-2]}, seeds=1, steps=STEPS)[2]
+    alone = jg.train(MODEL, task, seeds=1, steps=STEPS, learning_rate=1e-2)
     assert_trees_close(point.result.history, alone.history, rtol=1e-4, atol=1e-5)
 
 
-def test_a_grid_is_one_program_for_any_values_and_number_of_steps(task):
-    model = MODEL.clone(width=4)
+ONE_OF_ALL = {
+    "learning_rate": 1e-2,
+    "weight_decay": 0.5,
+    "l2": 0.1,
+    "bound_c": 0.25,
+    "residual_scale": 0.5,
+    "modulus": 0.7,
+}
+
+
+def test_a_grid_over_all_numeric_options_is_one_program(task):
+    """For any values and number of steps; a point of it is a model and a config of those values."""
+    model = jg.DeepGNN(layer="gcn", depth=3, width=4, out=3, residual="ssm", bound="frobenius")
     before = _advance._cache_size()
-    points = jg.sweep(model, task, grid={"learning_rate": [1e-3, 1e-2], "l2": [0.0, 0.1]}, seeds=1, steps=3)
-    expected = [{"learning_rate": rate, "l2": l2} for rate in (1e-3, 1e-2) for l2 in (0.0, 0.1)]
-    assert [point.options for point in points] == expected
+    grid = {name: [value] for name, value in ONE_OF_ALL.items()} | {"learning_rate": [5e-3, 1e-2]}
+    points = jg.sweep(model, task, grid=grid, seeds=1, steps=3)
+    assert [point.options for point in points] == [ONE_OF_ALL | {"learning_rate": rate} for rate in (5e-3, 1e-2)]
     assert _advance._cache_size() == before + 1
-    jg.sweep(model, task, grid={"bound_c": [1.0, 2.0, 3.0, 4.0]}, seeds=1, steps=30, weight_decay=0.1)
+    jg.sweep(model, task, grid={"modulus": [1.0, 0.1], "bound_c": [2.0]}, seeds=1, steps=13, weight_decay=0.1)
     assert _advance._cache_size() == before + 1
 
+    in_model = {"bound_c": 0.25, "residual_scale": 0.5, "ssm": jg.StateSpace(modulus=0.7)}
+    alone = jg.train(model.clone(**in_model), task, seeds=1, steps=3, learning_rate=1e-2, weight_decay=0.5, l2=0.1)
+    assert_trees_close(points[1].result.history, alone.history, rtol=1e-4, atol=1e-5)
+    assert_trees_close(points[1].result.final_params, alone.final_params, rtol=1e-3, atol=1e-5)
 
-def test_dropout_trains_with_noise_and_reports_without(task):
-    model = MODEL.clone(dropout=0.5, input_dropout=0.2)
-    dropped = jg.train(model, task, seeds=1, steps=2)
-    start = model.apply(run(dropped.initial_params, 0), task.graph, task.x)
-    assert dropped.history.train_loss[0, 0] == pytest.approx(float(task.loss(start)), rel=1e-5)
-    plain = jg.train(MODEL, task, seeds=1, steps=2)
-    assert_trees_close(run(plain.initial_params, 0), run(dropped.initial_params, 0))
-    assert not np.allclose(dropped.history.train_loss[0, 1], plain.history.train_loss[0, 1], rtol=1e-6)
+
+def test_the_residual_scale_is_a_number_of_the_grid(task, result):
+    model = MODEL.clone(residual="scaled")
+    none, one, _ = jg.sweep(model, task, grid={"residual_scale": [0.0, 1.0, 0.3]}, seeds=1, steps=STEPS)
+    assert_trees_close(run(one.result.history, 0), run(result.history, 0), rtol=1e-4, atol=1e-5)  # MODEL's "identity"
+    params = run(none.result.initial_params["params"], 0)
+    logits = task.x
+    for name in ("encoder", "readout"):  # nothing between them
+        logits = logits @ params[name]["kernel"] + params[name]["bias"]
+    assert none.result.history.train_loss[0, 0] == pytest.approx(float(task.loss(logits)), rel=1e-5)
+
+
+@pytest.mark.parametrize(("schedule", "programs"), [("warmup", 1), ("cosine", 2)])
+def test_steps_are_another_program_only_for_a_cosine(task, schedule, programs):
+    model = jg.DeepGNN(layer="mlp", depth=1, width=2, out=3)
+    before = _advance._cache_size()
+    for steps in (3, 4):
+        jg.train(model, task, seeds=1, steps=steps, schedule=schedule)
+    assert _advance._cache_size() == before + programs
+
+
+def test_updates_are_those_of_sgd_by_hand(task):
+    """Momentum, clipping, L2 and a plateau on the training loss, in numpy, with gradients of the loss written out."""
+    rate, clip, momentum, l2, steps = 4.0, 0.5, 0.9, 0.01, 7
+    options = {"optimiser": "sgd", "momentum": momentum, "clip": clip, "schedule": "plateau", "plateau": 1}
+    trained = jg.train(MODEL, task, seeds=1, steps=steps, learning_rate=rate, l2=l2, **options)
+    variables, nodes = run(trained.initial_params, 0), np.flatnonzero(task.train_mask)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(params):
+        logits = MODEL.apply(variables | {"params": params}, task.graph, task.x)
+        surprise = -jnp.mean(jax.nn.log_softmax(logits)[nodes, task.labels[nodes]])
+        return surprise + l2 / 2 * sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
+
+    params = variables["params"]
+    velocity, factor, lowest, factors, clipped = jax.tree.map(np.zeros_like, params), 1.0, np.inf, [], []
+    for _ in range(steps):
+        value, gradient = loss(params)
+        norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(gradient)))
+        shrink = min(1.0, clip / norm)
+        velocity = jax.tree.map(lambda v, g, s=shrink: momentum * v + s * np.asarray(g), velocity, gradient)
+        factor, lowest = (factor, float(value)) if value < lowest else (factor / 2, lowest)
+        params = jax.tree.map(lambda p, v, f=factor: p - rate * f * v, params, velocity)
+        factors.append(factor)
+        clipped.append(shrink < 1)
+    assert 1 < len(set(factors)) < steps  # some losses were lower, some were not
+    assert {True, False} == set(clipped)
+    assert_trees_close(run(trained.final_params["params"], 0), params, rtol=1e-3, atol=1e-4)
+
+
+def test_dropout_and_dropedge_train_with_noise_and_report_without(task):
+    noisy, rate = MODEL.clone(dropout=0.4, input_dropout=0.2, dropedge=0.4), 1e-3
+    options = {"seeds": 2, "optimiser": "sgd", "momentum": 0.0, "learning_rate": rate}
+    one, two = (jg.train(noisy, task, steps=steps, **options) for steps in (1, 2))
+    gradient = jax.jit(jax.grad(lambda params, v: task.loss(MODEL.apply(v | {"params": params}, task.graph, task.x))))
+    for i in range(2):
+        start, first, second = (run(r, i) for r in (one.initial_params, one.final_params, two.final_params))
+        assert one.history.train_loss[i, 0] == pytest.approx(
+            float(task.loss(MODEL.apply(start, task.graph, task.x))), rel=1e-5
+        )
+        assert one.train_loss[i] == pytest.approx(float(task.loss(MODEL.apply(first, task.graph, task.x))), rel=1e-5)
+        # With so small a rate all gradients are the same but for the noise, which every update has of its own.
+        directions = [
+            np.concatenate([np.ravel(p - q) / rate for p, q in zip(*map(jax.tree.leaves, pair), strict=True)])
+            for pair in ((start["params"], first["params"]), (first["params"], second["params"]))
+        ]
+        directions.append(np.concatenate([np.ravel(g) for g in jax.tree.leaves(gradient(start["params"], start))]))
+        for a, b in ((0, 1), (0, 2), (1, 2)):
+            assert np.linalg.norm(directions[a] - directions[b]) > 0.1 * np.linalg.norm(directions[b])
+            assert directions[a] @ directions[b] > 0
+
+
+def test_running_means_and_power_iterations_move_with_training(task):
+    """One update, written out: u of the spectral bound takes a step, the running mean a tenth of the batch's."""
+    model = jg.DeepGNN(layer="gcn", depth=2, width=5, out=3, norm="batch", bound="spectral", bound_c=0.8)
+    one = jg.train(model, task, seeds=2, steps=1, learning_rate=1e-2)
+    many = jg.train(model, task, seeds=2, steps=40, learning_rate=1e-2)
+    for i in range(2):
+        start, after = run(one.initial_params, i), run(one.final_params, i)
+        (u_0,), (u_1,) = ([a[0] for a in jax.tree.leaves(v["power"])] for v in (start, after))
+        params = start["params"]
+        W = params["stack"]["layer"]["linear"]["kernel"][0]
+        u = W @ W.T @ u_0
+        u /= np.linalg.norm(u)
+        np.testing.assert_allclose(u_1, u, rtol=1e-4, atol=1e-5)
+        X = task.x @ params["encoder"]["kernel"] + params["encoder"]["bias"]
+        H = task.graph.propagation.dense() @ X @ W * (0.8 / np.linalg.norm(W.T @ u))
+        mean = after["batch_stats"]["stack"]["norm"]["norm"]["mean"]
+        np.testing.assert_allclose(mean[0], 0.1 * H.mean(axis=0), rtol=1e-3, atol=1e-5)
+    for i in range(2):
+        best = run(many.params, i)
+        logits = model.apply(best, task.graph, task.x)
+        assert accuracy(logits, task, task.test_mask) == pytest.approx(many.score[i])
+        assert accuracy(logits, task, task.val_mask) == pytest.approx(many.val_score[i])
+        at = many.best_step[i]
+        losses = [*many.history.train_loss[i], many.train_loss[i]]
+        assert float(task.loss(logits)) == pytest.approx(losses[at], rel=1e-4)
+        # Bounded by c to the accuracy of a power iteration that has followed the weights.
+        final = run(many.final_params, i)
+        for W, u in zip(
+            final["params"]["stack"]["layer"]["linear"]["kernel"], *jax.tree.leaves(final["power"]), strict=True
+        ):
+            assert np.linalg.norm(W.T @ u) == pytest.approx(np.linalg.norm(W, 2), rel=0.02)
+    assert (many.train_loss < many.history.train_loss[:, 0]).all()
+
+
+def test_evaluating_every_third_step_changes_only_what_is_seen(task, result):
+    thinned = jg.train(MODEL, task, seeds=3, steps=STEPS, evaluate_every=3)
+    for metric, every in zip(thinned.history, result.history, strict=True):
+        np.testing.assert_allclose(metric[:, ::3], every[:, ::3], rtol=1e-4, atol=1e-5)
+        assert np.isnan(metric[:, 1::3]).all()
+        assert np.isnan(metric[:, 2::3]).all()
+    assert_trees_close(thinned.final_params, result.final_params, rtol=1e-3, atol=1e-4)
+    for i in range(3):
+        seen = [0, 3, 6, STEPS]  # the last parameters are always evaluated
+        final = task.scores(MODEL.apply(run(result.final_params, i), task.graph, task.x))
+        scores = np.append(result.history.val_score[i], final.val)
+        losses = np.append(result.history.val_loss[i], final.val_loss)
+        assert thinned.best_step[i] == max(seen, key=lambda s: (scores[s], -losses[s]))
+
+
+def test_shared_weights_jumping_and_remat_train(task):
+    options = {"seeds": 2, "steps": 30, "learning_rate": 1e-2}
+    model = MODEL.clone(depth=4, share_weights=True, jumping="sum")
+    plain, remat = (jg.train(model.clone(remat=remat), task, **options) for remat in (False, True))
+    largest = jg.train(model.clone(jumping="max"), task, **options)
+    for trained in (plain, largest):
+        assert (trained.train_loss < 0.9 * trained.history.train_loss[:, 0]).all()
+        assert trained.final_params["params"]["stack"]["layer"]["linear"]["kernel"].shape == (2, 6, 6)
+    assert_trees_close(remat.history, plain.history, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(plain.initial_params["params"]["jump"], 1 / 5, rtol=1e-6)
+    assert (np.abs(plain.final_params["params"]["jump"] - 1 / 5) > 1e-3).any(axis=1).all()
+
+
+@pytest.fixture(scope="module")
+def circles_and_paths():
+    """Rings (class 0) and paths (class 1) of 4 to 9 nodes; a node's features are noise and whether it is an end."""
+    rng = np.random.default_rng(0)
+    graphs, xs, labels = [], [], []
+    for number in range(18):
+        n, is_path = 4 + number % 6, number % 2
+        a = np.arange(n - is_path)
+        senders, receivers = np.concatenate([a, (a + 1) % n]), np.concatenate([(a + 1) % n, a])
+        graphs.append(jg.prepare(senders=senders, receivers=receivers, num_nodes=n))
+        degree = np.bincount(receivers, minlength=n)
+        xs.append(np.column_stack([rng.standard_normal(n), 3 * (2 - degree)]).astype(np.float32))
+        labels.append(is_path)
+    return graphs, xs, np.asarray(labels)
+
+
+def test_mini_batches_train_in_one_program(circles_and_paths, written_out):
+    graphs, xs, labels = circles_and_paths
+    splits = (np.arange(10), np.arange(10, 14), np.arange(14, 18))
+    task = jg.tasks.many_graphs(graphs, xs, labels, split=splits, batch_size=4)
+    model = jg.DeepGNN(layer="gcn", depth=2, width=6, out=2, residual="identity", pool="mean")
+    before = _advance._cache_size()
+    jg.train(model, task, seeds=2, steps=1)
+    trained = jg.train(model, task, seeds=2, steps=90, learning_rate=2e-2)
+    assert _advance._cache_size() == before + 1
+    assert (trained.train_loss < 0.5 * trained.history.train_loss[:, 0]).all()
+
+    def measured(variables, split):
+        """Mean cross-entropy and accuracy over the graphs of a split, each by itself."""
+        logits = []
+        for g in split:
+            network = written_out(variables, graphs[g].propagation.dense(), xs[g], residual="identity")
+            logits.append(network.logits.mean(axis=0))
+        logits, truth = np.stack(logits), labels[split]
+        surprise = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(split)), truth]
+        return surprise.mean(), (logits.argmax(axis=1) == truth).mean()
+
+    for i in range(2):
+        for variables, found in (
+            (trained.initial_params, [m[i, 0] for m in trained.history]),
+            (trained.final_params, [trained.train_loss[i]]),
+        ):
+            loss, score = measured(run(variables, i), splits[0])
+            val_loss, val_score = measured(run(variables, i), splits[1])
+            expected = [loss, score, val_score, measured(run(variables, i), splits[2])[1], val_loss]
+            np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-4, atol=1e-6)
+
+
+def test_batches_come_in_an_order_of_their_own_for_every_run_and_epoch(circles_and_paths):
+    """Without momentum and at a tiny rate, an epoch's updates add up to the full gradient, in any order."""
+    graphs, xs, labels = circles_and_paths
+    task = jg.tasks.many_graphs(graphs, xs, labels, split=([0, 1, 2, 3], [4, 5], [6, 7]), batch_size=1)
+    model = jg.DeepGNN(layer="mlp", depth=1, width=3, out=2, pool="mean")
+    options = {"seeds": 3, "optimiser": "sgd", "momentum": 0.0, "learning_rate": 1e-3}
+    states = [jg.train(model, task, steps=steps, **options) for steps in (1, 4, 5, 8)]
+    kernels = [states[0].initial_params, *(state.final_params for state in states)]
+    start, *after = (
+        np.concatenate([v["params"]["readout"][k].reshape(3, -1) for k in ("kernel", "bias")], axis=1) for v in kernels
+    )
+    first_epoch, second_epoch = after[1] - start, after[3] - after[1]
+    np.testing.assert_allclose(first_epoch, second_epoch, rtol=0.05, atol=2e-5)
+    # The first update of an epoch is on another graph in some run or epoch.
+    updates = np.stack([after[0] - start, after[2] - after[1]])
+    change = np.linalg.norm(updates[1] - updates[0], axis=1) / np.linalg.norm(updates[0], axis=1)
+    assert (change > 0.05).any()
+
+
+def test_regression_ends_at_least_squares(graphs):
+    """A linear network of encoder, layer and readout fits y = x A + b: its best predictions are known."""
+    rng = np.random.default_rng(0)
+    n, train = 30, np.arange(30) < 20
+    x = rng.standard_normal((n, 3)).astype(np.float32)
+    targets = x @ rng.standard_normal((3, 2)) + 1 + 0.3 * rng.standard_normal((n, 2))
+    task = jg.tasks.node_regression(
+        jg.prepare(**graphs.ring(n)),
+        x,
+        targets.astype(np.float32),
+        train_mask=train,
+        val_mask=np.arange(n) == 20,
+        test_mask=np.arange(n) > 20,
+    )
+    model = jg.DeepGNN(layer="mlp", depth=1, width=4, out=2, activation="identity")
+    fitted = jg.train(model, task, seeds=2, steps=800, learning_rate=2e-2, schedule="cosine")
+    design = np.column_stack([x, np.ones(n)])
+    solution = design @ np.linalg.lstsq(design[train], targets[train], rcond=None)[0]
+    for i in range(2):
+        predictions = model.apply(run(fitted.final_params, i), task.graph, task.x)
+        np.testing.assert_allclose(predictions, solution, atol=5e-3)
+        assert fitted.train_loss[i] == pytest.approx(np.mean((solution - targets)[train] ** 2), rel=1e-3)
+        assert fitted.val_score[i] == min(fitted.history.val_score[i].min(), fitted.val_score[i])
+        assert fitted.best_step[i] in (np.argmin(fitted.history.val_score[i]), 800)
 
 
 def test_progress_counts_steps(task):
     seen = []
     jg.train(MODEL, task, seeds=3, steps=60, progress=seen.append)
     assert seen == sorted(set(seen))
-    assert seen[-1] == 60
-    assert len(seen) > 1
+    assert (seen[0], seen[-1]) == (0, 60)
+    assert len(seen) > 2
 
 
 def test_the_folder_holds_what_a_run_needs_to_be_repeated(task, tmp_path):
     trained = jg.train(MODEL, task, seeds=3, seed=4, steps=STEPS, l2=1e-3, out=tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text(), parse_constant=pytest.fail)
-    assert config["train"] == {"steps": STEPS, "learning_rate": 5e-3, "weight_decay": 0.0, "l2": 1e-3, "patience": 0}
+    assert TrainConfig(**config["train"]) == TrainConfig(steps=STEPS, l2=1e-3)
     assert (config["seed"], config["seeds"]) == (4, 3)
     assert config["versions"]["jax"] == jax.__version__
     assert config["device"]["platform"] == jax.devices()[0].platform
@@ -230,6 +468,40 @@ def test_the_folder_holds_what_a_run_needs_to_be_repeated(task, tmp_path):
     assert [line["step"] for line in lines] == list(range(STEPS))
     for name, values in trained.history._asdict().items():
         np.testing.assert_array_equal(np.array([line[name] for line in lines], np.float32), values.T)
+
+
+def test_a_grid_in_a_folder_takes_arrays_of_numbers(task, tmp_path):
+    jg.sweep(MODEL, task, grid={"l2": np.float32([0.5, 0.25, 0])}, seeds=1, steps=STEPS, out=tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["grid"] == {"l2": [0.5, 0.25, 0.0]}
+
+
+def test_tensorboard_gets_every_number_of_the_history(task, result, tmp_path, monkeypatch):
+    written = {}
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            assert folder == str(tmp_path / "tensorboard")
+
+        def add_scalar(self, name, value, step):
+            written[name, step] = float(value)
+
+        def flush(self):
+            pass
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=SummaryWriter))
+    jg.train(MODEL, task, seeds=3, steps=STEPS, out=tmp_path, tensorboard=True)
+    for name, values in result.history._asdict().items():
+        for (i, step), value in np.ndenumerate(values):
+            assert written.pop((f"{name}/run_{i}", step)) == value
+    assert not written
+
+
+def test_tensorboard_that_is_not_installed_is_named(task, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(
+        ValueError, match=r"^tensorboard=True needs tensorboardX: python -m pip install 'jaxgnn\[tensorb"
+    ):
+        jg.train(MODEL, task, seeds=1, steps=1, out=tmp_path, tensorboard=True)
 
 
 def test_a_broken_run_leaves_null_on_disk(task, tmp_path):
@@ -246,7 +518,11 @@ def test_a_folder_that_cannot_be_written_to_is_refused(task, tmp_path):
 
 
 REFUSED = {
-    "unknown option": ({"momentum": 0.9}, "option 'momentum' is not known: allowed are steps, learning_rate, weight_"),
+    "unknown option": (
+        {"momentun": 0.9},
+        "option 'momentun' is not known: allowed are steps, optimiser, learning_rate",
+    ),
+    "decay of sgd": ({"optimiser": "sgd", "weight_decay": 0.1}, "weight_decay=0.1 with optimiser='sgd': decoupled "),
     "steps": ({"steps": 0}, "steps=0: allowed are 1 and more"),
     "learning rate": ({"learning_rate": 0.0}, "learning_rate=0.0: allowed are finite numbers above 0"),
     "infinite rate": ({"learning_rate": np.inf}, "learning_rate=inf: allowed are finite numbers above 0"),
@@ -267,7 +543,8 @@ def test_an_option_out_of_range_is_refused(task, case):
 
 
 def test_an_unknown_grid_option_is_refused(task):
-    sentence = r"^grid option 'depth' is not known: allowed are learning_rate, weight_decay, l2, bound_c$"
+    allowed = "learning_rate, weight_decay, l2, bound_c, residual_scale, modulus"
+    sentence = f"^grid option 'depth' is not known: allowed are {allowed}$"
     with pytest.raises(ValueError, match=sentence):
         jg.sweep(MODEL, task, grid={"depth": [1, 2]}, seeds=1, steps=1)
 

@@ -93,7 +93,7 @@ def run(config: Config) -> Results:
                 learning_rate=config.learning_rate,
                 out=None if config.out is None else config.out / f"{depth}-{bound}",
             )
-            best = max(points, key=lambda point: float(np.mean(point.result.val_score)))
+            best = max(points, key=lambda point: float(np.nan_to_num(np.mean(point.result.val_score), nan=-np.inf)))
             seconds = time.perf_counter() - started
             result = best.result
             c = best.options.get("bound_c")
@@ -117,7 +117,8 @@ def table(results: Results) -> str:
     for row in results.rows:
         bound = "none" if row.bound_c is None else f"c = {row.bound_c:g}"
         failed = f" ({row.failed.sum()} of {row.failed.size} not finite)" if row.failed.any() else ""
-        score = f"{row.score.mean():.3f} ± {row.score.std():.3f}"
+        finite = np.isfinite(row.score).all()
+        score = f"{row.score.mean():.3f} ± {row.score.std():.3f}" if finite else "none: failed at once"
         lines.append(
             f"| {row.depth} | {bound} | {score} | {_number(row.train_loss.mean())}{failed} | {row.seconds:.0f} |"
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
+from jaxgnn.report.terminal import mean_and_deviation
 
 Arrays = Mapping[tuple[int, str], Mapping[str, np.ndarray]]
 
@@ -209,7 +210,7 @@ def _named(cell: Mapping[str, Any]) -> str:
 
 
 def _score(cell: Mapping[str, Any]) -> str:
-    return f"{cell['score_mean']:.3f} ± {cell['score_std']:.3f}"
+    return mean_and_deviation(cell["score_mean"], cell["score_std"], digits=3)
 
 
 def _loss_phrase(cell: Mapping[str, Any]) -> str:

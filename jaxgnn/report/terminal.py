@@ -1,5 +1,6 @@
 """What a long command shows on a terminal: a progress bar with the time left, and a table at the end."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,4 +58,11 @@ def print_scores(cells: Sequence[Mapping[str, Any]]) -> None:
 
 def _score(cell: Mapping[str, Any]) -> str:
     c = "" if cell["bound_c"] is None else f" (c={cell['bound_c']:g})"
-    return f"{cell['score_mean']:.3f} ± {cell['score_std']:.3f}{c}"
+    return f"{mean_and_deviation(cell['score_mean'], cell['score_std'], digits=3)}{c}"
+
+
+def mean_and_deviation(mean: float | None, deviation: float | None, *, digits: int) -> str:
+    """mean ± deviation, or that there is none because a seed failed before it was evaluated."""
+    if mean is None or deviation is None or not math.isfinite(mean):
+        return "none: a seed failed at once"
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
+from jaxgnn.report.terminal import mean_and_deviation
 
 HEADER = ("options", "test", "validation", "train loss", "failed seeds")
 
@@ -45,7 +46,7 @@ def headline(results: Mapping[str, Any]) -> str:
     at = f" at {_options(row)}" if row["options"] else ""
     failed = f" {row['failed_seeds']} of them failed." if row["failed_seeds"] else ""
     return (
-        f"Test {metric} {row['score_mean']:.4f} ± {row['score_std']:.4f} over {seeds} seeds{at}; training loss "
+        f"Test {metric} {_score(row, 'score')} over {seeds} seeds{at}; training loss "
         f"{_number(row['train_loss'])}, the best constant predictor's {results['constant_loss']:.4f}.{failed}"
     )
 
@@ -55,8 +56,8 @@ def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [
         (
             _options(row) + (" (chosen)" if len(results["rows"]) > 1 and i == results["chosen"] else ""),
-            f"{row['score_mean']:.4f} ± {row['score_std']:.4f}",
-            f"{row['val_mean']:.4f} ± {row['val_std']:.4f}",
+            _score(row, "score"),
+            _score(row, "val"),
             _number(row["train_loss"]),
             f"{row['failed_seeds']} of {len(row['scores'])}",
         )
@@ -130,6 +131,10 @@ def _metric(results: Mapping[str, Any]) -> str:
 
 def _list(row: Mapping[str, Any]) -> str:
     return ", ".join(_number(loss) for loss in row["train_losses"])
+
+
+def _score(row: Mapping[str, Any], name: str) -> str:
+    return mean_and_deviation(row[f"{name}_mean"], row[f"{name}_std"], digits=4)
 
 
 def _options(row: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.layers import LAYERS
+from jaxgnn.norms import NORMS
 
 with warnings.catch_warnings():
     # Both warn of their own deprecated parts while they are imported.
@@ -318,3 +319,80 @@ def test_layer_and_its_gradients(name, graph_name):
 def test_every_layer_with_a_counterpart_is_compared():
     ours = {"mlp", "grand", "graphcon", "g2"}  # the control; not in PyG; a GCN in a block of its own, twice
     assert {case.layer for case in PARITY.values()} == set(LAYERS) - ours
+
+
+class NormParity(NamedTuple):
+    """A norm of ours with options, PyG's in training mode, where its parameters go, and whether it has batches."""
+
+    norm: str
+    options: dict[str, Any]
+    module: Callable[[], Any]
+    names: dict[str, str]
+    several_graphs: bool = False
+
+
+AFFINE = {"weight": "norm/scale", "bias": "norm/bias"}
+NORM_PARITY = {
+    "PairNorm": NormParity("pairnorm", {"scale": 1.3}, lambda: pyg.PairNorm(scale=1.3), {}, several_graphs=True),
+    "MeanSubtractionNorm": NormParity("mean_subtraction", {}, lambda: pyg.MeanSubtractionNorm(), {}, True),
+    "BatchNorm": NormParity("batch", {}, lambda: pyg.BatchNorm(D), {f"module.{k}": v for k, v in AFFINE.items()}),
+    "LayerNorm, of nodes": NormParity("layer", {}, lambda: pyg.LayerNorm(D, mode="node"), AFFINE),
+    "DiffGroupNorm": NormParity(
+        "dgn",
+        {"groups": 5, "strength": 0.2},
+        lambda: pyg.DiffGroupNorm(D, groups=5, lamda=0.2),
+        {"lin.weight": "assignment/kernel", "norm.weight": "groups/norm/scale", "norm.bias": "groups/norm/bias"},
+    ),
+}
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("name", NORM_PARITY)
+def test_norm_and_its_gradients(name, several):
+    case, n = NORM_PARITY[name], 24
+    if several and not case.several_graphs:
+        pytest.skip("the same for one graph and for several")
+    sizes = np.array([7, 12, 5] if several else [n])
+    graph = jg.prepare(**GRAPHS["directed"])
+    graph = dataclasses.replace(graph, graphs_tuple=graph.graphs_tuple._replace(n_node=sizes.astype(np.int32)))
+    X, cotangent = 2 * normal(n, D, seed=20) + 1, normal(n, D, seed=21)
+    ours, rng = NORMS[case.norm](**case.options), np.random.default_rng(22)
+    variables = dict(ours.init(jax.random.key(0), graph, X, True))
+    stats = {k: v for k, v in variables.items() if k != "params"}
+    params = jax.tree.map(lambda a: rng.uniform(0.5, 1.5, a.shape).astype(np.float32), variables.get("params", {}))
+
+    @jax.jit
+    def run(params, X):
+        def loss(params, X):
+            H, _ = ours.apply({"params": params, **stats}, graph, X, True, mutable=["batch_stats"])
+            return jnp.sum(H * cotangent), H
+
+        return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, X)
+
+    (_, H), (in_params, in_X) = run(params, X)
+    module = case.module().train()
+    weights, gradients = (
+        {
+            theirs: at(tree, ours).T if at(tree, ours).ndim == 2 else at(tree, ours)
+            for theirs, ours in case.names.items()
+        }
+        for tree in (params, in_params)
+    )
+    with torch.no_grad():
+        for theirs, parameter in module.named_parameters():
+            parameter.copy_(torch.tensor(weights[theirs]))
+    X_torch = torch.tensor(X, requires_grad=True)
+    batch = (torch.as_tensor(np.repeat(np.arange(3), sizes)),) if several else ()
+    H_torch = module(X_torch, *batch)
+    (H_torch * torch.tensor(cotangent)).sum().backward()
+    gradients_torch = {theirs: p.grad.numpy() for theirs, p in module.named_parameters()}
+    output = largest_difference(H, H_torch.detach().numpy())
+    gradient = largest_difference((in_X, gradients), (X_torch.grad.numpy(), gradients_torch))
+    RESULTS.append((name, "several graphs" if several else "one graph", output, gradient))
+    assert np.max(np.abs(H_torch.detach().numpy())) > 0.1
+    assert output < TOLERANCE
+    assert gradient < TOLERANCE
+
+
+def test_every_norm_with_a_counterpart_is_compared():
+    assert {case.norm for case in NORM_PARITY.values()} == set(NORMS) - {"none", "group"}  # torch's own, not PyG's
