@@ -16,6 +16,9 @@ from jaxgnn.optimisers import Hyper, TrainConfig, make_optimiser
 from jaxgnn.tasks.task import Metrics, Task
 
 
+_BATCHES = 2**32 - 1  # folded into a run's key for its batches: no step has this number
+
+
 class Best(NamedTuple):
     """The step with the best validation score (ties: lower validation loss) and what was there."""
 
@@ -63,9 +66,8 @@ def step(
     model: DeepGNN, config: TrainConfig, task: Task, hyper: Hyper, state: TrainState
 ) -> tuple[TrainState, Metrics]:
     """One update, and the metrics of the parameters before it (NaN at a step that is not evaluated)."""
-    batch_key, dropout_key = jax.random.split(state.key)
-    batch = task.batch(batch_key, state.step)
-    rngs = {"dropout": jax.random.fold_in(dropout_key, state.step)}
+    batch = task.batch(jax.random.fold_in(state.key, _BATCHES), state.step)
+    rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
     changing = [name for name in state.variables if name != "constants"]
 
     def loss_fn(params):
