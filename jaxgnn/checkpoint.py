@@ -81,7 +81,10 @@ class Checkpoints:
                 warnings.warn(f"checkpoint {self._folder / str(step)} {reason}", stacklevel=2)
                 continue
             if header["fingerprint"] != self._fingerprint:
-                raise ValueError(f"{self._folder} holds a run with other options; choose another folder or remove it")
+                raise ValueError(
+                    f"{self._folder} holds a run with other options, data, versions or device; choose another folder "
+                    "or remove it"
+                )
             tree = _unpacked(self._folder / str(step), header["leaves"], data, like)
             self._newest = step
             return step, tree

@@ -124,7 +124,8 @@ def prepare(
     Args:
       graph: a jraph.GraphsTuple (of several graphs: their disjoint union); its edge features are kept. Or:
       senders, receivers: [e] integers, and num_nodes: n.
-      weights: [e] edge weights, 1 when absent. Duplicate edges' weights are added; unweighted duplicates are one.
+      weights: [e] edge weights in P, 1 when absent; layers that do not use P count every edge once. Duplicate edges'
+        weights are added; unweighted duplicates are one.
       backend: how P X is computed: "padded" gathers, "segment" sums by segment, "dense" multiplies; "auto" by size.
       hops: K, to find the pairs at distance exactly 1, .., K as well (weights do not count there): `Graph.khops`.
 
@@ -143,6 +144,8 @@ def prepare(
         senders, receivers, features = graph.senders, graph.receivers, graph.edges
         n_node = np.asarray(graph.n_node, np.int32)
         num_nodes = int(n_node.sum())
+    if hops is not None and features is not None:
+        raise ValueError("prepare: pairs at a distance have no edge features: hops=K goes without them")
     if senders is None or receivers is None or num_nodes is None:
         raise ValueError("prepare: senders, receivers and num_nodes are all needed for edge arrays")
     senders, receivers = _checked_edges(senders, receivers, num_nodes)
@@ -202,7 +205,9 @@ def _khops(A: sp.csr_matrix, hops: int, normalisation: str, loops: bool | None) 
     for k in range(1, hops + 1):
         # Every pair at distance k comes from one at distance k - 1 and an edge; six arrays of 4 or 8 bytes a pair.
         pairs = min(n * n, int(np.diff(step.indptr) @ np.asarray((frontier != 0).sum(axis=0)).ravel())) if n else 0
-        require_memory(64 * (pairs + sum(g.nnz for g in graphs)), f"the pairs at distance {k}", f"at most {k - 1} hops")
+        require_memory(
+            64 * (pairs + sum(g.nnz for g in graphs)), f"finding the pairs at distance {k}", f"at most {k - 1} hops"
+        )
         frontier = (step.astype(np.int32) @ frontier.astype(np.int32)).astype(bool).astype(np.int8)
         frontier = sp.csr_matrix(frontier - frontier.multiply(reached))
         frontier.eliminate_zeros()

@@ -42,6 +42,7 @@ JUMPING = ("last", "sum", "max")
 ENDS = ("linear", "layer")
 POOLING = ("none", "sum", "mean", "max")
 # Kept as arrays in the collection "constants": one compiled program serves every value of them.
+SCALED = ("scaled", "initial", "graphcon")  # the residual rules that use residual_scale
 NUMBERS = ("bound_c", "residual_scale", "modulus")
 
 
@@ -74,15 +75,15 @@ class DeepGNN(nn.Module):
         (`jaxgnn.bounds`), on the layers' matrices: ||W||_2 <= c.
       bound_c: c.
       ssm: Lambda and B of residual="ssm".
-      khop: layer l propagates over the pairs at distance exactly l + 1 (`prepare(..., hops=K)`; cyclic beyond K).
+      khop: block l propagates over the pairs at distance exactly l + 1 (`prepare(..., hops=K)`; cyclic beyond K).
       share_weights: all blocks have the same parameters.
       jumping: what is read out: "last" X^(L), "sum" a learned weighted sum of X^(0) .. X^(L), "max" their maximum.
       ends: "linear", or "layer": X^(0) = rho(layer(x)) and the logits are layer(X^(L)), as in a GCN of two layers (the
-        readout with one head). Bounds, norms and residuals are the blocks' alone.
+        readout with one head). Bounds, norms, residuals, DropEdge and the k-hop schedule are the blocks' alone.
       pool: "none" for logits of nodes [n, out]; "sum", "mean" or "max" over each graph's nodes for [graphs, out].
       init_weights: "glorot", "he", "lecun" (all uniform) or "orthogonal", for the layers' matrices.
       bias: bias in the layers (the encoder and the readout always have one).
-      dropout: rate on every block's input in training.
+      dropout: rate on every block's and on the readout's input in training.
       input_dropout: rate on x in training.
       dropedge: rate at which every block leaves out edges in training.
       remat: recompute each block's insides on the way back, to save memory.
@@ -128,6 +129,9 @@ class DeepGNN(nn.Module):
             )
         left = tuple(name for name in ("activation", "residual", "residual_scale") if getattr(self, name) is None)
         object.__setattr__(self, "_left", left)
+        for name, kind in RESIDUALS.items():  # a rule without options of its own is what its name says
+            if type(self.residual) is kind and not Recipe.of(self.residual).options:
+                object.__setattr__(self, "residual", name)
         defaults = {"activation": "relu", "residual": "none"} | self._layer_defaults()
         for option, value in defaults.items():
             if option in left:
@@ -147,8 +151,12 @@ class DeepGNN(nn.Module):
             least = 2 if option == "depth" and self.ends == "layer" else 1
             if not isinstance(value, int | np.integer) or value < least:
                 raise ValueError(f"{option}={value!r}: allowed are {least} and more, whole")
-        if not self.bound_c > 0:
-            raise ValueError(f"bound_c={self.bound_c!r}: allowed are numbers above 0")
+        if not 0 < self.bound_c < np.inf:
+            raise ValueError(f"bound_c={self.bound_c!r}: allowed are finite numbers above 0")
+        if self.bias and not isinstance(self.layer, nn.Module):
+            kind, options = self._layer_options()
+            if "use_bias" not in options:
+                raise ValueError(f"bias=True: the layer {kind.__name__} has no bias (no option use_bias)")
         scale = self.residual_scale
         if scale is None or not 0 <= scale < np.inf:
             raise ValueError(f"residual_scale={self.residual_scale!r}: allowed are finite numbers of 0 and more")
@@ -158,9 +166,11 @@ class DeepGNN(nn.Module):
         if self.ends == "layer":
             kind, options = self._layer_options()
             parameters = inspect.signature(kind.__call__).parameters
-            if "features" not in options or {"x0", "index"} & set(parameters):
+            square = getattr(kind, "square", False)
+            if square or "features" not in options or {"x0", "index"} & set(parameters):
                 raise ValueError(
-                    f'ends="layer" needs a layer with `features` and without x0 and index: {kind.__name__}'
+                    f'ends="layer" needs a layer that maps any number of features to `features`, without x0 and index: '
+                    f"{kind.__name__} does not"
                 )
             if self.pool != "none":
                 raise ValueError(f'ends="layer" reads nodes out: pool={self.pool!r} goes with ends="linear"')
@@ -182,7 +192,7 @@ class DeepGNN(nn.Module):
             self.readout = kind(**options | one_head | {"features": self.out})
         self.stack = self.block()
         self.input_drop = nn.Dropout(self.input_dropout)
-        self.readout_drop = nn.Dropout(self.dropout if self.ends == "layer" else 0.0)
+        self.readout_drop = nn.Dropout(self.dropout)
         if self.residual == "ssm":
             draw = partial(state_space.draw, self.ssm, self.width)
             if self.ssm.trainable:
@@ -218,6 +228,8 @@ class DeepGNN(nn.Module):
         return module(graph, X, **{"train": train} if takes_train else {})
 
     def _run(self, graph, x, taps: ModelTaps | None, *, train: bool, collect: bool):
+        if x.shape[0] != graph.num_nodes:
+            raise ValueError(f"x has shape {x.shape}, but the graph has {graph.num_nodes} nodes: rows must agree")
         x0 = self.encode(graph, x, train)
         if taps is not None:
             x0 = x0 + taps.encoder
@@ -270,6 +282,18 @@ class DeepGNN(nn.Module):
     def numbers(self) -> dict[str, float]:
         """The numeric options that are kept in "constants"."""
         return {"bound_c": self.bound_c, "residual_scale": self.residual_scale, "modulus": self.ssm.modulus}
+
+    @nn.nowrap
+    def used_numbers(self) -> tuple[str, ...]:
+        """Those of the numeric options in "constants" that change something in this network."""
+        kind = type(residual_rule(self.residual))
+        without_scale = [rule for name, rule in RESIDUALS.items() if name not in SCALED]
+        used = {
+            "bound_c": self.bound != "none",
+            "residual_scale": kind not in without_scale,
+            "modulus": self.residual == "ssm",
+        }
+        return tuple(name for name, does in used.items() if does)
 
     @nn.nowrap
     def same_in_training(self) -> bool:
@@ -333,6 +357,8 @@ class DeepGNN(nn.Module):
         they are taken, with `layer_fn` and `jaxgnn.jacobian`. "spectral" holds up to its power iteration's error.
         Source: Park & Kim 2024; Arroyo et al. 2025, proposition 3.3.
         """
+        if not 0 <= layer < self.blocks:
+            raise ValueError(f"layer={layer}: a network of {self.blocks} blocks has layers 0 to {self.blocks - 1}")
         kind, options = self._layer_options()
         module = kind(**options, parent=None)
         if self.bound == "none" or self.norm != "none" or not hasattr(module, "lipschitz"):

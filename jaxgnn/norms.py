@@ -3,8 +3,6 @@
 Means over nodes leave padding out, and are taken graph by graph where there are several.
 """
 
-import math
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Float
@@ -40,7 +38,7 @@ class BatchNorm(nn.Module):
 class GroupNorm(nn.Module):
     """Every node's features normalised in groups of equal size, at least 2, then a learned scale and shift.
 
-    There are `groups` of them where that divides d into such groups, otherwise the greatest common divisor's number.
+    There are `groups` of them, or the largest smaller number that divides d into such groups.
     Source: Wu & He 2018.
     """
 
@@ -49,7 +47,8 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, graph: Graph, H: Float[Array, "n d"], train: bool) -> Float[Array, "n d"]:
         d = H.shape[-1]
-        return nn.GroupNorm(num_groups=math.gcd(self.groups, d, d // 2), epsilon=_EPSILON, name="norm")(H)
+        groups = next(g for g in range(min(self.groups, max(d // 2, 1)), 0, -1) if d % g == 0)
+        return nn.GroupNorm(num_groups=groups, epsilon=_EPSILON, name="norm")(H)
 
 
 class PairNorm(nn.Module):

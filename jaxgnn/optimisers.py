@@ -55,8 +55,8 @@ class TrainConfig:
             if (value := getattr(self, option)) not in get_args(names):
                 raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(get_args(names))}")
         for option in ("steps", "warmup", "plateau", "evaluate_every"):
-            if (value := getattr(self, option)) < 1:
-                raise ValueError(f"{option}={value}: allowed are 1 and more")
+            if not isinstance(value := getattr(self, option), int | np.integer) or value < 1:
+                raise ValueError(f"{option}={value}: allowed are 1 and more, whole")
         if not 0 < self.learning_rate < np.inf:
             raise ValueError(f"learning_rate={self.learning_rate}: allowed are finite numbers above 0")
         for option in ("weight_decay", "l2", "clip", "patience"):

@@ -1,7 +1,7 @@
 """How a block joins its input X^(l) with what its layer made of it, R = rho(norm(H^(l))).
 
 Each is a Linen module: __call__(X, R, state, given) -> (X^(l+1), state), where the state (`start(X^(0))`) is what a
-rule carries from layer to layer beside X. Any module with these two methods works as one.
+rule carries from layer to layer beside X. A subclass of `Residual` of one's own works as one.
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -110,7 +110,7 @@ class GraphCON(Residual):
     """Y' = Y + s (R - gamma Y - alpha X), X^(l+1) = X + s Y', from Y = X^(0): oscillators, s the time step.
 
     With s = alpha = gamma = 1 this is X^(l+1) = R, no residual at all, so s is 1/2 unless it is given.
-    Source: Rusch et al. 2022, equation 3 (their IMEX scheme), around any layer.
+    Source: Rusch et al. 2022 (their IMEX scheme), around any layer.
     """
 
     scale: ClassVar[float] = 0.5
@@ -131,7 +131,7 @@ class GraphCON(Residual):
 class GradientGating(Residual):
     """X^(l+1) = (1 - tau) X + tau R, tau_v = tanh(sum_(u -> v) |R_u - R_v|^p), feature by feature.
 
-    Source: Rusch et al. 2023 (G2), equation 4, the layer itself also driving its gates.
+    Source: Rusch et al. 2023 (G2), the layer itself also driving its gates.
     """
 
     p: float = 2.0

@@ -15,7 +15,6 @@ from jaxgnn.model import NUMBERS, DeepGNN
 from jaxgnn.optimisers import Hyper, TrainConfig, make_optimiser
 from jaxgnn.tasks.task import Metrics, Task
 
-
 _BATCHES = 2**32 - 1  # folded into a run's key for its batches: no step has this number
 
 
@@ -91,6 +90,9 @@ def step(
     waited = state.step - best.step
     stopped = failed | ((waited >= config.patience) if config.patience else jnp.bool_(False))
 
+    # In float64 mode running means come back wider than they are kept.
+    kept = {name: state.variables[name] for name in changing}
+    changed = jax.tree.map(lambda new, old: new.astype(old.dtype), dict(changed), kept)
     updates, optimiser = make_optimiser(config, hyper).update(gradients, state.optimiser, state.params, value=loss)
     updated = (optax.apply_updates(state.params, updates), state.variables | changed, optimiser)
     params, variables, optimiser = select(~stopped, updated, (state.params, state.variables, state.optimiser))

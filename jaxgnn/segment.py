@@ -33,7 +33,7 @@ def segment_max(
     attains = (data == top.at[segments].get(mode="promise_in_bounds")) & jnp.isfinite(data)
     count = segment_sum(attains.astype(data.dtype), segments, num_segments, sorted=sorted)
     total = segment_sum(jnp.where(attains, data, 0), segments, num_segments, sorted=sorted)
-    return total / jnp.maximum(count, 1)
+    return jnp.where(jnp.isfinite(top), total / jnp.maximum(count, 1), top)
 
 
 def segment_top(
@@ -42,4 +42,4 @@ def segment_top(
     """Maximum of each segment as a constant (no gradient), 0 where it is empty or all -inf."""
     data = jax.lax.stop_gradient(data)
     top = jraph.segment_max(data, segments, num_segments, indices_are_sorted=sorted)
-    return jnp.where(jnp.isfinite(top), top, 0)
+    return jnp.where(top == -jnp.inf, 0, top)

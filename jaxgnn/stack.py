@@ -60,10 +60,14 @@ class Recipe(NamedTuple):
         if not isinstance(value, nn.Module):
             return value
         names = [f.name for f in dataclasses.fields(value) if f.init and f.name not in ("parent", "name")]
-        return cls(type(value), tuple((name, getattr(value, name)) for name in names))
+        return cls(type(value), tuple((name, cls.of(getattr(value, name))) for name in names))
+
+    def made(self) -> dict[str, Any]:
+        """The options, with modules made anew from recipes among them."""
+        return {name: v(parent=None) if isinstance(v, Recipe) else v for name, v in self.options}
 
     def __call__(self, **kwargs: Any) -> nn.Module:
-        return self.kind(**dict(self.options), **kwargs)
+        return self.kind(**self.made(), **kwargs)
 
 
 class Taps(NamedTuple):
@@ -125,6 +129,8 @@ class Block(nn.Module):
         # At initialisation what the mapping returns would be stored: the bounded weights, not those drawn.
         bounded_layer = nn.map_variables(layer, "params", trans_in_fn=effective, init=self.is_initializing())
         H = bounded_layer(**options, name="layer")(graph, nn.Dropout(self.dropout, deterministic=not train)(X), **extra)
+        if self.is_initializing() and self.bound != "none":
+            _check_matrices(layer, self.variables.get("params", {}).get("layer", {}), self.bound)
         if self.is_initializing() and self.bound == "spectral":
             self.variable("power", "u", start_power, {"params": self.variables.get("params", {}).get("layer", {})})
         if H.shape != X.shape:
@@ -158,6 +164,14 @@ class Block(nn.Module):
         return jax.tree.map(jnp.add, bounded, {"params": taps.weights})
 
 
+def _check_matrices(layer: type[nn.Module], params: Any, bound: str) -> None:
+    for path, W in jax.tree_util.tree_leaves_with_path(params):
+        if path[-1].key == "kernel" and W.ndim > 2:
+            raise ValueError(
+                f"bound={bound!r} is for matrices, but the layer {layer.__name__} has a kernel of shape {W.shape}"
+            )
+
+
 def residual_rule(residual: ResidualSpec | Recipe) -> Residual:
     """The rule that an option `residual` names or is."""
     made = RESIDUALS[residual] if isinstance(residual, str) else Recipe.of(residual)
@@ -169,7 +183,7 @@ def layer_options(
 ) -> tuple[type[nn.Module], dict[str, Any]]:
     """A layer's class and options, from a name, a class with `features`, or an instance (whose own options stay)."""
     if isinstance(layer := Recipe.of(layer), Recipe):
-        return layer.kind, dict(layer.options)
+        return layer.kind, layer.made()
     layer = LAYERS[layer] if isinstance(layer, str) else layer
     options = {"use_bias": bias, "kernel_init": INITIALISERS[init_weights]}
     known = inspect.signature(layer).parameters

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int
 from jaxgnn import run
 from jaxgnn.arrays import Array
 from jaxgnn.checkpoint import Checkpoints
-from jaxgnn.model import DeepGNN
+from jaxgnn.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.optimisers import Hyper, TrainConfig
 from jaxgnn.run import TrainState
 from jaxgnn.storage import environment, writable_folder, write_json, write_text
@@ -110,7 +110,7 @@ def train(
 
     Raises:
       ValueError: an option that is not known or out of its range, a folder that cannot be written to or that holds
-        a run with other options.
+        a run with other options, data, versions or device.
     """
     (point,) = sweep(
         model,
@@ -175,6 +175,9 @@ def checked(model: DeepGNN, grid: Mapping, seeds: int, batching: str, options: M
     if batching not in get_args(Batching):
         raise ValueError(f"batching={batching!r} is not known: allowed are {', '.join(get_args(Batching))}")
     for name, values in grid.items():
+        if name in NUMBERS and name not in model.used_numbers():
+            needs = {"bound_c": "a bound", "modulus": 'residual="ssm"'}.get(name, f"one of {', '.join(SCALED)}")
+            raise ValueError(f"grid option {name!r} changes nothing in this network: it needs {needs}")
         if not len(values):
             raise ValueError(f"grid option {name!r} has no values: at least one is needed")
         for value in values:  # made only to be validated
@@ -275,8 +278,11 @@ class _Folder:
         folder = writable_folder(path)
         config = config | environment()
         digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-        for array in jax.tree.leaves(task):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(str(jax.tree.structure(task)).encode())  # the metric, the loss and whatever else is no array
+        for array in map(np.asarray, jax.tree.leaves(task)):
+            digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        if (folder / "config.json").exists() and "grid" not in _read_json(folder / "config.json"):
+            raise ValueError(f"{folder}/config.json is not of a run of jaxgnn; choose another folder")
         self._checkpoints = Checkpoints(folder / "checkpoints", digest.hexdigest())
         self._config, self._config_file = config, folder / "config.json"
         self._history = folder / "history.jsonl"
@@ -310,6 +316,13 @@ class _Folder:
         if at_once or time.monotonic() - self._saved > _SECONDS:
             self._checkpoints.save(step, tree)
             self._saved = time.monotonic()
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        return {}
 
 
 def _columns(history: Metrics, step: int) -> Metrics:

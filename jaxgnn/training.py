@@ -116,9 +116,9 @@ class Training:
         options = {f.name: getattr(model, f.name) for f in fields(model)}
         layer_options = {name: _literal(name, values) for name, values in named_values(runs.layer_options).items()}
         # Made once without a data set, so that a wrong option is refused before anything is read.
-        _ = DeepGNN(**options | {"layer": _layer(options, layer_options)})
-        self.task = source.task(options["depth"] if options["khop"] else None)
-        self.model = DeepGNN(out=self.task.out, **options | {"layer": _layer(options, layer_options)})
+        model = DeepGNN(**options | {"layer": _layer(options, layer_options)})
+        self.task = source.task(max(model.blocks, 1) if model.khop else None)
+        self.model = model.clone(out=self.task.out)
         _ = checked(self.model, self.grid, runs.seeds, runs.batching, asdict(optimisation))  # before a folder is made
         self.out = writable_folder(out)
 
@@ -184,10 +184,10 @@ class Training:
 
 
 def _largest(f: Callable, h: Any) -> dict[str, float | None]:
-    """The largest singular value of a Jacobian and its residual; None where the features are not finite."""
+    """The largest singular value of a Jacobian and its residual; None where it cannot be taken."""
     try:
         found = jacobian(f, h).extremes(1, max_steps=40)
-    except ValueError:
+    except (ValueError, MemoryError):
         return {"value": None, "residual": None}
     return {"value": float(found.values[0]), "residual": float(found.upper[0] - found.values[0])}
 

@@ -87,8 +87,8 @@ def user_file(tmp_path, monkeypatch):
             ["grid option 'bound'", "learning_rate, weight_decay, l2, bound_c, resid"],
         ),
         (["train", "--grid", "bound_c=0.5,large"], ["grid option 'bound_c'", "'large'", "a number is needed"]),
-        (["train", "--grid", "bound_c=0.5,-1"], ["bound_c=-1", "above 0"]),
-        (["train", "--grid", "bound_c=0.5,l2=nan"], ["l2=nan", "0 and more"]),
+        (["train", "--bound", "row", "--grid", "bound_c=0.5,-1"], ["bound_c=-1", "above 0"]),
+        (["train", "--bound", "row", "--grid", "bound_c=0.5,l2=nan"], ["l2=nan", "0 and more"]),
         (["train", "--grid", "l2=1,l2=2"], ["l2 is given twice"]),
         (["train", "--grid", "0.5,1"], ["'0.5' has no name", "name=value"]),
         (
@@ -356,7 +356,7 @@ def test_a_folder_of_another_run(trained, refused):
     folder, _ = trained
     before = (folder / "results.json").read_bytes()
     sentence = refused(*[{"25": "26"}.get(word, word) for word in TRAIN], "--out", str(folder))
-    assert "holds a run with other options; choose another folder or remove it" in sentence
+    assert "holds a run with other options, data, versions or device; choose another folder or remove it" in sentence
     assert str(folder) in sentence
     assert (folder / "results.json").read_bytes() == before
 
@@ -387,8 +387,8 @@ def test_ctrl_c_in_a_training_names_the_checkpoints(tmp_path, capsys, monkeypatc
 def test_too_little_memory_for_pairs_at_a_distance(refused, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: 20_000)  # enough for P
     sentence = refused("train", "--dataset", "karate", "--khop", "--depth", "3")
-    assert "the pairs at distance 2 needs 0.0 GiB" in sentence
-    assert "hops=1 or less" in sentence
+    assert "finding the pairs at distance 2 needs 0.0 GiB" in sentence
+    assert "at most 1 hops" in sentence
 
 
 def test_tensorboard_that_is_not_installed(refused, monkeypatch):

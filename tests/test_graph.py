@@ -399,7 +399,9 @@ def test_hops_that_do_not_fit_are_refused(graphs, monkeypatch, available):
     # Distance 1 of a ring of 40 takes 80 pairs; with the second distance there are too many.
     monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: available)
     k = 2 if available else 1
-    sentence = rf"^the pairs at distance {k} needs .* GiB, .* GiB are available: use hops={k - 1} or less instead$"
+    sentence = (
+        rf"^finding the pairs at distance {k} needs .* GiB, .* GiB are available: use at most {k - 1} hops instead$"
+    )
     with pytest.raises(MemoryError, match=sentence):
         jg.prepare(**graphs.ring(40), hops=3, backend="segment")
 

@@ -32,7 +32,7 @@ REFUSED = {
     "depth": (0, "depth=0: allowed are 1 and more"),
     "width": (-3, "width=-3: allowed are 1 and more"),
     "out": (0, "out=0: allowed are 1 and more"),
-    "bound_c": (0.0, "bound_c=0.0: allowed are numbers above 0"),
+    "bound_c": (0.0, "bound_c=0.0: allowed are finite numbers above 0"),
     "dropout": (1.0, "dropout=1.0: allowed are 0 and more, below 1"),
     "input_dropout": (-0.1, "input_dropout=-0.1: allowed are 0 and more, below 1"),
 }
@@ -232,3 +232,40 @@ def test_numpy_and_jax_inputs_are_alike(graph):
     np.testing.assert_array_equal(model.apply(params, graph, x), model.apply(params, graph, jnp.asarray(x)))
     host = jax.tree.map(np.asarray, params)
     np.testing.assert_array_equal(partial(model.apply, host)(graph, x), model.apply(params, graph, x))
+
+
+def test_layers_at_the_ends_are_the_two_layer_network_written_out(graph, random_variables, x64):
+    x = signal(6, 5, dtype=np.float64)
+    model = jg.DeepGNN(layer="gcn", depth=2, width=4, out=3, ends="layer")
+    variables = random_variables(model, graph, x)
+    W, R = (variables["params"][name]["linear"]["kernel"] for name in ("encoder", "readout"))
+    P = graph.propagation.dense()
+    expected = P @ np.maximum(P @ x @ W, 0) @ R
+    np.testing.assert_allclose(model.apply(variables, graph, x), expected, rtol=0, atol=1e-13)
+    trace = jg.probe(model, variables, graph, x, jnp.sum)
+    assert trace.features.shape == (1, 6, 4)
+    np.testing.assert_allclose(trace.feature_grads[0], P.T @ np.ones((6, 3)) @ R.T, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("layer", ["gcnii", "appnp", "a_dgn", "grand"])
+def test_ends_need_a_layer_of_any_width(layer):
+    with pytest.raises(ValueError, match=r'^ends="layer" needs a layer that maps any number of features'):
+        jg.DeepGNN(layer=layer, depth=3, ends="layer")
+
+
+def test_ends_of_several_heads_read_out_one(graph):
+    model = jg.DeepGNN(layer=jg.layers.GAT(features=8, heads=4), depth=3, width=8, out=3, ends="layer")
+    params = model.init(jax.random.key(0), graph, signal(6, 5))["params"]
+    assert params["encoder"]["attention_sender"].shape == (1, 4, 2)
+    assert params["stack"]["layer"]["linear"]["kernel"].shape == (1, 8, 8)
+    assert params["readout"]["attention_sender"].shape == (1, 1, 3)
+
+
+def test_a_bias_that_a_layer_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"^bias=True: the layer GCNII has no bias \(no option use_bias\)$"):
+        jg.DeepGNN(layer="gcnii", bias=True)
+
+
+def test_features_of_another_number_of_nodes_are_refused(graph):
+    with pytest.raises(ValueError, match=r"^x has shape \(5, 2\), but the graph has 6 nodes: rows must agree"):
+        jg.DeepGNN(layer="gat").init(jax.random.key(0), graph, jnp.ones((5, 2)))

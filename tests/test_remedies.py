@@ -357,7 +357,7 @@ def test_graphs_without_edges_with_one_node_and_with_none(name, graphs):
 
 
 COMBINED = {
-    "oscillators": {"residual": "graphcon", "norm": "layer", "bound": "frobenius", "dropedge": 0.3, "bias": True},
+    "oscillators": {"residual": "graphcon", "norm": "layer", "bound": "frobenius", "dropedge": 0.3},
     "state space": {
         "residual": "ssm",
         "norm": "dgn",

@@ -120,7 +120,7 @@ def test_every_rule_is_under_test():
 def test_is_its_formula_over_three_layers(graph, random_variables, x64, name, scale):
     model = jg.DeepGNN(depth=DEPTH, width=D, residual=name, residual_scale=scale, activation="tanh")
     params, _, X = run(model, random_variables, graph, signal(12, 3))
-    default = {"scaled": 0.1, "initial": 0.1}.get(name, 1.0)
+    default = {"scaled": 0.1, "initial": 0.1, "graphcon": 0.5}.get(name, 1.0)
     assert model.residual_scale == (default if scale is None else scale)
     expected = written_out(RULES[name], params, graph, X[0], single(model.residual_scale), convolution(params, graph))
     check(X, expected)

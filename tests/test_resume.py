@@ -218,7 +218,8 @@ def test_other_options_in_the_same_folder_are_refused(tmp_path, case):
     train(tmp_path, steps=10)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     changes = {"steps": 10} | OTHER[case](problem()["task"])
-    sentence = f"{tmp_path}/checkpoints holds a run with other options; choose another folder or remove it"
+    sentence = f"{tmp_path}/checkpoints holds a run with other options, data, versions or device; "
+    sentence += "choose another folder or remove it"
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         train(tmp_path, **changes)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

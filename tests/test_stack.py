@@ -236,3 +236,40 @@ def test_gradients_are_finite_at_depth_128(graphs):
     for g in jax.tree.leaves(gradients):
         assert np.isfinite(g).all()
     assert (np.abs(gradients["stack"]["layer"]["linear"]["kernel"]).max(axis=(1, 2)) > 0).all()
+
+
+class Wrapping(nn.Module):
+    """A layer made of another."""
+
+    features: int
+    inner: nn.Module
+
+    @nn.compact
+    def __call__(self, graph, X):
+        return self.inner(graph, X)
+
+
+def test_a_layer_made_of_instances_has_its_parameters_in_the_stack(graphs):
+    graph = jg.prepare(**graphs.ring(5))
+    x = jnp.asarray(signal(5, 3, dtype=np.float32))
+    model = jg.DeepGNN(layer=Wrapping(features=4, inner=jg.layers.GCN(features=4)), depth=3, width=4, bound="frobenius")
+    params = model.init(jax.random.key(0), graph, x)
+    assert params["params"]["stack"]["layer"]["inner"]["linear"]["kernel"].shape == (3, 4, 4)
+    f, h = model.layer_fn(params, graph, x, layer=1)
+    trace = jg.probe(model, params, graph, x, jnp.sum)
+    np.testing.assert_allclose(f(h), trace.features[2], rtol=0, atol=1e-6)
+    assert (trace.weight_grads > 0).all()
+
+
+def test_a_bound_refuses_a_kernel_that_is_no_matrix(graphs):
+    class Heads(nn.Module):
+        features: int
+
+        @nn.compact
+        def __call__(self, graph, X):
+            return nn.DenseGeneral((2, self.features // 2), use_bias=False)(X).reshape(X.shape)
+
+    graph = jg.prepare(**graphs.ring(4))
+    sentence = r"^bound='frobenius' is for matrices, but the layer Heads has a kernel of shape \(4, 2, 2\)"
+    with pytest.raises(ValueError, match=sentence):
+        jg.DeepGNN(layer=Heads, width=4, bound="frobenius").init(jax.random.key(0), graph, jnp.ones((4, 2)))

@@ -1,6 +1,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -199,13 +200,15 @@ ONE_OF_ALL = {
     "weight_decay": 0.5,
     "l2": 0.1,
     "bound_c": 0.25,
-    "residual_scale": 0.5,
     "modulus": 0.7,
 }
 
 
 def test_a_grid_over_all_numeric_options_is_one_program(task):
-    """For any values and number of steps; a point of it is a model and a config of those values."""
+    """For any values and number of steps; a point of it is a model and a config of those values.
+
+    No network uses both modulus and residual_scale: the latter is in the next test.
+    """
     model = jg.DeepGNN(layer="gcn", depth=3, width=4, out=3, residual="ssm", bound="frobenius")
     before = _advance._cache_size()
     grid = {name: [value] for name, value in ONE_OF_ALL.items()} | {"learning_rate": [5e-3, 1e-2]}
@@ -215,7 +218,7 @@ def test_a_grid_over_all_numeric_options_is_one_program(task):
     jg.sweep(model, task, grid={"modulus": [1.0, 0.1], "bound_c": [2.0]}, seeds=1, steps=13, weight_decay=0.1)
     assert _advance._cache_size() == before + 1
 
-    in_model = {"bound_c": 0.25, "residual_scale": 0.5, "ssm": jg.StateSpace(modulus=0.7)}
+    in_model = {"bound_c": 0.25, "ssm": jg.StateSpace(modulus=0.7)}
     alone = jg.train(model.clone(**in_model), task, seeds=1, steps=3, learning_rate=1e-2, weight_decay=0.5, l2=0.1)
     assert_trees_close(points[1].result.history, alone.history, rtol=1e-4, atol=1e-5)
     assert_trees_close(points[1].result.final_params, alone.final_params, rtol=1e-3, atol=1e-5)
@@ -563,3 +566,44 @@ def test_a_grid_without_values_is_refused(task):
 def test_a_model_with_fewer_outputs_than_classes_is_refused(task):
     with pytest.raises(ValueError, match="3 classes"):
         jg.train(MODEL.clone(out=2), task, seeds=1, steps=1)
+
+
+def test_another_task_on_the_same_arrays_is_another_run(tmp_path):
+    ds = jg.load_dataset("karate")
+    graph = jg.prepare(ds.graph)
+    model = jg.DeepGNN(depth=1, width=2, out=2)
+    jg.train(model, jg.tasks.node_classification(ds, graph), seeds=1, steps=1, out=tmp_path)
+    with pytest.raises(ValueError, match="holds a run with other options"):
+        jg.train(model, jg.tasks.node_classification(ds, graph, metric="roc_auc"), seeds=1, steps=1, out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "needs"),
+    [
+        ("bound_c", {}, "a bound"),
+        ("modulus", {"residual": "identity"}, 'residual="ssm"'),
+        ("residual_scale", {"residual": "identity"}, "one of scaled, initial, graphcon"),
+    ],
+)
+def test_a_grid_that_changes_nothing_is_refused(task, name, options, needs):
+    sentence = f"grid option {name!r} changes nothing in this network: it needs {needs}"
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        jg.sweep(jg.DeepGNN(out=3, **options), task, grid={name: [0.5, 1.0]}, seeds=1, steps=1)
+
+
+def test_a_pool_does_not_train_on_nodes(task):
+    with pytest.raises(ValueError, match=r"^logits have shape \(1, 3\), but this task needs \(45, 3\)"):
+        jg.train(MODEL.clone(pool="mean"), task, seeds=1, steps=1)
+
+
+def test_a_foreign_config_is_not_overwritten(task, tmp_path):
+    (tmp_path / "config.json").write_text('{"mine": 1}')
+    with pytest.raises(ValueError, match=r"config\.json is not of a run of jaxgnn; choose another folder$"):
+        jg.train(MODEL, task, seeds=1, steps=1, out=tmp_path)
+    assert (tmp_path / "config.json").read_text() == '{"mine": 1}'
+
+
+def test_batch_norm_trains_in_float64(task, x64):
+    wide = replace(task, x=np.asarray(task.x, np.float64))
+    result = jg.train(MODEL.clone(norm="batch"), wide, seeds=1, steps=2)
+    assert np.isfinite(result.train_loss).all()

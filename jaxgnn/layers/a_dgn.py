@@ -31,6 +31,7 @@ class ADGN(nn.Module):
     use_bias: bool = False
     kernel_init: Initializer = glorot_uniform()
     hops: ClassVar[int] = 1
+    square: ClassVar[bool] = True  # maps d features to d
     defaults: ClassVar[dict[str, str]] = {"activation": "tanh", "residual": "scaled"}
 
     @nn.compact

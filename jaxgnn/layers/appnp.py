@@ -1,5 +1,7 @@
 """Personalised PageRank as a layer (Gasteiger et al. 2019): K steps of Z <- (1 - alpha) P Z + alpha X."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 from jaxtyping import Float
@@ -25,6 +27,7 @@ class APPNP(nn.Module):
     features: int
     K: int = 10
     alpha: float = 0.1
+    square: ClassVar[bool] = True  # maps d features to d
 
     def __post_init__(self) -> None:
         if self.K < 1:

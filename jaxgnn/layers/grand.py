@@ -34,6 +34,7 @@ class GRAND(nn.Module):
     heads: int = 1
     kernel_init: Initializer = glorot_uniform()
     hops: ClassVar[int] = 1
+    square: ClassVar[bool] = True  # maps d features to d
     defaults: ClassVar[dict[str, str]] = {"activation": "identity", "residual": "scaled"}
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from jaxgnn.arrays import Array
 from jaxgnn.data import Dataset
 from jaxgnn.graph import Graph
 from jaxgnn.metrics import balanced_class_weights
-from jaxgnn.tasks.checks import check_finite, check_option, check_ranking
+from jaxgnn.tasks.checks import check_finite, check_logits, check_option, check_ranking
 from jaxgnn.tasks.objectives import RANKINGS, ClassificationMetric, constant_loss, loss_value, maximise, score_value
 from jaxgnn.tasks.task import Metrics
 
@@ -94,10 +94,8 @@ class NodeClassification:
         return constant_loss("cross_entropy", np.asarray(self.labels)[np.asarray(self.train_mask)], self.class_weights)
 
     def _loss(self, logits: Float[Array, "n out"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
-        if logits.shape[1] != self.num_classes:
-            raise ValueError(
-                f"logits have {logits.shape[1]} columns for {self.num_classes} classes: one for each is needed"
-            )
+        hint = f": a row a node and a column for each of {self.num_classes} classes, without a pool"
+        check_logits(logits, self.labels.shape[0], self.num_classes, hint=hint)
         return masked_cross_entropy(self.labels, mask, logits, self.class_weights)
 
 

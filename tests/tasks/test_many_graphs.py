@@ -103,7 +103,7 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_network_sees_in_a_batch_what_it_sees_in_each_graph_alone(name, several, random_variables, x64):
     options = MODELS[name]
-    alone = [jg.prepare(tuple_of(e), hops=2 if options.get("khop") else None) for e in several]
+    alone = [jg.prepare(**e, hops=2) if options.get("khop") else jg.prepare(tuple_of(e)) for e in several]
     task = make(several, graphs=alone, level="graph" if "pool" in options else "node", batch_size=5)
     model = jg.DeepGNN(depth=2, width=4, out=2, activation="tanh", **options)
     xs, (graph, x) = [jnp.asarray(x) for x in features_of(several)][:4], (task.graph, task.x)
