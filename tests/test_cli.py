@@ -343,11 +343,13 @@ def test_a_training_that_was_killed_goes_on_to_the_same_results(trained, tmp_pat
     code += "train._Folder.save = lambda self, step, tree, at_once: "
     code += "save(self, step, tree, at_once=True) if step < 20 else kill(); jaxgnn.cli.main(sys.argv[1:])"
     arguments = [*TRAIN, "--out", str(tmp_path / "run")]
-    killed = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, check=False)
+    # Where nothing but the installed package can be imported, as in the run that it is compared with.
+    options = {"capture_output": True, "cwd": tmp_path}
+    killed = subprocess.run([sys.executable, "-c", code, *arguments], check=False, **options)
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "run" / "results.json").exists()
     assert len(history(tmp_path / "run", steps=20)["val_loss"]) == 20
-    subprocess.run([sys.executable, "-m", "jaxgnn", *arguments], capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "jaxgnn", *arguments], check=True, **options)
     for name in ("results.json", "history.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (trained[0] / name).read_bytes()
 
