@@ -20,12 +20,13 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from jaxgnn import __version__
 from jaxgnn.data import DATASETS, describe, fetch
+from jaxgnn.optimisers import TrainConfig
 from jaxgnn.report.depth_study import headline, write_study
 from jaxgnn.report.terminal import print_scores, print_table, progress_bar
 from jaxgnn.report.training import HEADER, table, write_training
 from jaxgnn.report.training import headline as headline_of_training
 from jaxgnn.study import Study, StudyConfig
-from jaxgnn.training import DataConfig, ModelConfig, RunConfig, TrainConfig, Training
+from jaxgnn.training import DataConfig, ModelConfig, RunConfig, Training
 
 
 @dataclass(frozen=True)

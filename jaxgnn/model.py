@@ -41,8 +41,8 @@ from jaxgnn.stack import (
 JUMPING = ("last", "sum", "max")
 ENDS = ("linear", "layer")
 POOLING = ("none", "sum", "mean", "max")
-# Kept as arrays in the collection "constants": one compiled program serves every value of them.
 SCALED = ("scaled", "initial", "graphcon")  # the residual rules that use residual_scale
+# Kept as arrays in the collection "constants": one compiled program serves every value of them.
 NUMBERS = ("bound_c", "residual_scale", "modulus")
 
 
@@ -375,8 +375,7 @@ class DeepGNN(nn.Module):
 
 _NORMS_WITHOUT_STATE = ("none", "layer", "group", "pairnorm", "mean_subtraction")
 _ACTIVATION_LIPSCHITZ = {"gelu": 1.13}  # its slope's maximum is 1.1289; all others' are at most 1
-_BLOCK_OPTIONS = tuple(name for name in Block.__dataclass_fields__ if name in DeepGNN.__dataclass_fields__)
-_BLOCK_OPTIONS = tuple(name for name in _BLOCK_OPTIONS if name not in ("parent", "name"))
+_BLOCK_OPTIONS = tuple(name for name in Block.__dataclass_fields__ if name not in ("parent", "name"))
 
 
 def pooled(graph: Graph, X: Float[Array, "n d"], pool: str) -> Float[Array, "m d"]:

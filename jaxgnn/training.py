@@ -16,7 +16,6 @@ from jaxgnn.layers import LAYERS
 from jaxgnn.model import DeepGNN
 from jaxgnn.optimisers import TrainConfig
 from jaxgnn.stack import INITIALISERS
-from jaxgnn.state_space import StateSpace
 from jaxgnn.storage import environment, writable_folder, write_json
 from jaxgnn.tasks import node_classification
 from jaxgnn.train import Batching, SweepPoint, checked, sweep
@@ -247,6 +246,3 @@ def _chosen(rows: list[dict[str, Any]], maximise: bool) -> int:
     """The row with the best mean validation score; one that has none, because a seed failed at once, comes last."""
     means = np.asarray([row["val_mean"] for row in rows], float) * (1 if maximise else -1)
     return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
-
-
-__all__ = ["DataConfig", "ModelConfig", "RunConfig", "StateSpace", "TrainConfig", "Training", "named_values"]
