@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,22 +9,21 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxgnn import state_space
 from jaxgnn.arrays import Array
 from jaxgnn.bounds import BOUNDS
+from jaxgnn.dynamics import Dynamics, dynamics, lipschitz
 from jaxgnn.graph import Graph
+from jaxgnn.layer_function import Inputs, Step, layer_function, scan_function, segment_function
 from jaxgnn.layers import LAYERS
 from jaxgnn.norms import NORMS
-from jaxgnn.precision import precision
 from jaxgnn.residuals import RESIDUALS, Residual
 from jaxgnn.segment import segment_max, segment_sum
 from jaxgnn.stack import (
     ACTIVATIONS,
     INITIALISERS,
-    PER_LAYER,
     Block,
     LayerSpec,
     NormSpec,
@@ -334,18 +332,30 @@ class DeepGNN(nn.Module):
         rule carries beside X held constant. `dtype` evaluates in that precision: with float64, f runs in float64
         whatever the global setting is. Raises ValueError when there is no such layer.
         """
-        if not 0 <= layer < self.blocks:
-            raise ValueError(f"layer={layer}: a network of {self.blocks} blocks has layers 0 to {self.blocks - 1}")
-        dtype = np.dtype(dtype if dtype is not None else x.dtype)
-        params, x = jax.tree.map(lambda a: np.asarray(a, dtype), (params, x))  # on the host, float64 outlives x32 mode
-        # Fresh arrays: of one that an eager program closed over, jax 0.10.2 keeps the float32 version for good.
-        graph = jax.tree.map(np.array, graph)
-        function = _BlockFunction(self.block(), dtype)
-        with precision(dtype):
-            before = jax.tree.map(np.asarray, _features_before(self, params, graph, x, layer))
-        own = jax.tree.map(np.asarray, _of_layer(self, params, layer))
-        shared = _shared_of(self, params, graph, before.x0)
-        return Partial(function, own, shared, before.state, np.int32(layer)), before.X
+        return layer_function(self, params, graph, x, layer=layer, dtype=dtype)
+
+    @nn.nowrap
+    def scan_fn(
+        self, params: Any, graph: Graph, x: Float[Array, "n f"], *, start: int = 0, stop: int | None = None, dtype=None
+    ) -> tuple[Step, Float[Array, "n d"], Inputs]:
+        """step(h, inputs_l): X^(l) -> X^(l+1), X^(start), and the inputs of layers start to stop - 1 to scan over.
+
+        Each step is `layer_fn`'s function of its layer, all by one program; every array of `inputs` has a leading
+        axis stop - start. `stop` is the number of blocks by default. Raises ValueError for an empty or other range.
+        """
+        return scan_function(self, params, graph, x, start=start, stop=stop, dtype=dtype)
+
+    @nn.nowrap
+    def segment_fn(
+        self, params: Any, graph: Graph, x: Float[Array, "n f"], *, start: int = 0, stop: int | None = None, dtype=None
+    ) -> tuple[Callable[[Float[Array, "n d"]], Float[Array, "n d"]], Float[Array, "n d"]]:
+        """Blocks start to stop - 1 as a plain function f: X^(start) -> X^(stop), and the X^(start) it is taken at.
+
+        Its Jacobian is the product of those of its layers, J_(stop-1) .. J_start of `layer_fn`: d X^(stop) / d
+        X^(start) where the blocks are a chain, without x0 or a state. One program serves all segments of one length.
+        Raises ValueError for an empty or other range.
+        """
+        return segment_function(self, params, graph, x, start=start, stop=stop, dtype=dtype)
 
     @nn.nowrap
     def lipschitz(self, graph: Graph, *, layer: int = 0) -> float | None:
@@ -357,24 +367,22 @@ class DeepGNN(nn.Module):
         they are taken, with `layer_fn` and `jaxgnn.jacobian`. "spectral" holds up to its power iteration's error.
         Source: Park & Kim 2024; Arroyo et al. 2025, proposition 3.3.
         """
-        if not 0 <= layer < self.blocks:
-            raise ValueError(f"layer={layer}: a network of {self.blocks} blocks has layers 0 to {self.blocks - 1}")
-        kind, options = self._layer_options()
-        module = kind(**options, parent=None)
-        if self.bound == "none" or self.norm != "none" or not hasattr(module, "lipschitz"):
-            return None
-        bound = _ACTIVATION_LIPSCHITZ.get(str(self.activation), 1.0) * module.lipschitz(
-            graph.hop(layer) if self.khop else graph, self.bound_c, layer
-        )
-        s = float(self.residual_scale or 0)
-        rules = {"none": bound, "identity": 1 + bound, "scaled": 1 + s * bound, "initial": abs(1 - s) * bound}
-        if not self.ssm.trainable and "uniform" not in (self.ssm.transition, self.ssm.input):  # the others are normal
-            rules["ssm"] = self.ssm.modulus + self.ssm.input_scale * bound
-        return rules.get(self.residual) if isinstance(self.residual, str) else None
+        return lipschitz(self, graph, layer)
+
+    @nn.nowrap
+    def dynamics(self, params: Any) -> Dynamics:
+        """alpha_l and s_l, with which ||d X_v^(k) / d X_u^(0)||_2 <= [prod_(l < k) (alpha_l I + s_l |P|)]_vu.
+
+        With W^(l) the weights after the bound: 0 and ||W||_2 without a residual, 1 and ||W|| with "identity", 1 and
+        s ||W|| with "scaled", 0 and |1 - s| ||W|| with "initial" (X^(0) held constant, as in `segment_fn`), ||Lambda||
+        and ||B|| ||W|| with "ssm"; for gelu s_l is 1.13 times that. P is the graph's, or I for the layer "mlp".
+        Raises ValueError for other layers than gcn and mlp, other residuals, a norm, or the k-hop schedule.
+        Source: after Arroyo et al. 2025, theorem 5.1; `jaxgnn.jacobian.sensitivity_bound` multiplies it out.
+        """
+        return dynamics(self, params)
 
 
 _NORMS_WITHOUT_STATE = ("none", "layer", "group", "pairnorm", "mean_subtraction")
-_ACTIVATION_LIPSCHITZ = {"gelu": 1.13}  # its slope's maximum is 1.1289; all others' are at most 1
 _BLOCK_OPTIONS = tuple(name for name in Block.__dataclass_fields__ if name not in ("parent", "name"))
 
 
@@ -395,54 +403,3 @@ def pooled(graph: Graph, X: Float[Array, "n d"], pool: str) -> Float[Array, "m d
 def _check_known(option: str, value: Any, allowed: Any) -> None:
     if value not in allowed:
         raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(allowed)}")
-
-
-class _Before(NamedTuple):
-    x0: Float[Array, "n d"]
-    X: Float[Array, "n d"]
-    state: Any
-
-
-def _of_layer(model: DeepGNN, params: Any, layer: Any) -> dict[str, Any]:
-    """The variables of block `layer`."""
-    stacks = {name: tree["stack"] for name, tree in params.items() if name in PER_LAYER and "stack" in tree}
-    return {
-        name: tree if name == "params" and model.share_weights else jax.tree.map(lambda a: a[layer], tree)
-        for name, tree in stacks.items()
-    }
-
-
-def _shared_of(model: DeepGNN, params: Any, graph: Graph, x0: Float[Array, "n d"]) -> Shared:
-    ssm = None
-    if model.residual == "ssm":
-        ssm = state_space.Matrices(**params["params" if model.ssm.trainable else "constants"]["ssm"])
-    return Shared(graph, x0, {name: params["constants"][name] for name in NUMBERS}, ssm)
-
-
-@dataclass(frozen=True)
-class _BlockFunction:
-    """Block.apply as a hashable function of arrays: all layers of a model share what is compiled from it."""
-
-    block: Block
-    dtype: np.dtype
-
-    def __call__(self, own, shared, state, index, h):
-        return self.both(own, shared, state, index, h)[0]
-
-    def both(self, own, shared, state, index, h):
-        with precision(self.dtype):
-            return self.block.apply(own, jnp.asarray(h), state, index, None, shared=shared, train=False)
-
-
-@partial(jax.jit, static_argnums=0)
-def _features_before(model: DeepGNN, params, graph: Graph, x, layer) -> _Before:
-    """X^(0), X^(layer) and the rule's state there; `layer` is traced, so that one program serves every layer."""
-    x0 = model.apply(params, graph, x, method="encode")
-    step = _BlockFunction(model.block(), x.dtype)
-    shared = _shared_of(model, params, graph, x0)
-
-    def body(index, carry):
-        return step.both(_of_layer(model, params, index), shared, carry[1], index, carry[0])
-
-    X, state = jax.lax.fori_loop(0, layer, body, (x0, residual_rule(model.residual).start(x0)))
-    return _Before(x0, X, state)

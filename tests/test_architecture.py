@@ -25,6 +25,8 @@ ORDER = (
     "state_space",
     "residuals",
     "stack",
+    "layer_function",
+    "dynamics",
     "model",
     "measures",
     "probe",

@@ -269,3 +269,127 @@ def test_a_bias_that_a_layer_does_not_have_is_refused():
 def test_features_of_another_number_of_nodes_are_refused(graph):
     with pytest.raises(ValueError, match=r"^x has shape \(5, 2\), but the graph has 6 nodes: rows must agree"):
         jg.DeepGNN(layer="gat").init(jax.random.key(0), graph, jnp.ones((5, 2)))
+
+
+SEGMENTS = {
+    "relu": {"bound": "frobenius", "bias": True},
+    "shared": {"share_weights": True, "residual": "identity", "bound": "spectral"},
+    "k-hop": {"khop": True, "activation": "tanh", "norm": "layer"},
+    "graphcon": {"residual": "graphcon", "norm": "batch"},
+    "weighted": {"residual": "weighted", "share_weights": True},
+    "ssm": {"residual": "ssm", "ssm": jg.StateSpace(transition="rotation", trainable=True)},
+    "gcnii": {"layer": "gcnii", "residual": "initial"},
+    "ends": {"ends": "layer", "depth": 6},
+}
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["float64", "float32"])
+@pytest.mark.parametrize("options", SEGMENTS)
+def test_steps_of_the_scan_are_the_layers_functions(graphs, random_variables, options, single):
+    graph = jg.prepare(**graphs.path(6), hops=2)
+    model = jg.DeepGNN(**{"depth": 4, "width": 3} | SEGMENTS[options])
+    x = signal(6, 5, dtype=np.float64)
+    at = random_variables(model, graph, x), graph, x
+    dtype, tolerance = (np.float32, 1e-5) if single else (np.float64, 1e-13)
+    step, h, inputs = model.scan_fn(*at, start=1, dtype=dtype)
+    assert {np.shape(leaf)[0] for leaf in jax.tree.leaves(inputs)} == {3}
+    for layer in (1, 2, 3):
+        f, X = model.layer_fn(*at, layer=layer, dtype=dtype)
+        np.testing.assert_allclose(h, X, rtol=0, atol=tolerance * np.abs(X).max())
+        inputs_of_layer = jax.tree.map(lambda a, row=layer - 1: a[row], inputs)
+        other = signal(6, 3, seed=1, dtype=dtype)  # the state is held constant: it does not follow h
+        np.testing.assert_allclose(step(other, inputs_of_layer), f(other), rtol=0, atol=10 * tolerance)
+        h = step(h, inputs_of_layer)
+        assert h.dtype == dtype
+    f, X = model.segment_fn(*at, start=1, stop=4, dtype=dtype)
+    assert f(X).dtype == X.dtype == dtype
+    np.testing.assert_allclose(f(X), h, rtol=0, atol=tolerance * np.abs(h).max())
+
+
+def test_a_segment_goes_from_one_feature_to_another(graph, written_out, random_variables):
+    model = jg.DeepGNN(depth=5, width=3, activation="tanh", residual="identity")
+    x = signal(6, 5, dtype=np.float64)
+    params = random_variables(model, graph, x)
+    X = written_out(params, graph.propagation.dense(), x, activation="tanh", residual="identity").features
+    for start, stop in [(0, 5), (0, 1), (2, 4), (4, None)]:
+        f, h = model.segment_fn(params, graph, x, start=start, stop=stop, dtype=np.float64)
+        np.testing.assert_allclose(h, X[start], rtol=0, atol=1e-13)
+        np.testing.assert_allclose(f(h), X[5 if stop is None else stop], rtol=0, atol=1e-13)
+
+
+def test_one_compilation_serves_all_segments_of_one_length(graph):
+    x = signal(6, 5)
+    traced = []
+
+    @jax.jit
+    def run(f, h):
+        traced.append(f)
+        return f(h)
+
+    for seed in (0, 1):
+        model = jg.DeepGNN(depth=5, width=3, residual="graphcon")
+        params = model.init(jax.random.key(seed), graph, x)
+        for start in (0, 1, 2):
+            run(*model.segment_fn(params, graph, x, start=start, stop=start + 3))
+    assert len(traced) == 1
+
+
+@pytest.mark.parametrize("segment", [(0, 4), (-1, 2), (2, 2), (3, 1)])
+def test_segments_that_are_not_there(graph, segment):
+    model = jg.DeepGNN(depth=3, width=4)
+    x = signal(6, 5)
+    params = model.init(jax.random.key(0), graph, x)
+    start, stop = segment
+    sentence = rf"^start={start}, stop={stop}: a network of 3 blocks allows 0 <= start < stop <= 3$"
+    for function in (model.scan_fn, model.segment_fn):
+        with pytest.raises(ValueError, match=sentence):
+            function(params, graph, x, start=start, stop=stop)
+
+
+@pytest.mark.parametrize("bound", ["none", "frobenius", "spectral", "cayley"])
+@pytest.mark.parametrize("share_weights", [False, True])
+def test_dynamics_are_the_norms_of_the_weights_that_propagate(graph, random_variables, bound, share_weights):
+    # With x = I, P = I and X^(l) = I, a linear block returns W itself.
+    layers = {"layer": "mlp", "activation": "identity", "bound": bound, "share_weights": share_weights}
+    model = jg.DeepGNN(depth=3, width=6, bound_c=0.75, **layers)
+    x = signal(6, 5, dtype=np.float64)
+    params = random_variables(model, graph, x)
+    alphas, scales = model.dynamics(params)
+    expected = []
+    for layer in range(3):
+        f, _ = model.layer_fn(params, graph, x, layer=layer, dtype=np.float64)
+        expected.append(np.linalg.norm(f(np.eye(6)), 2))
+    np.testing.assert_allclose(scales, expected, rtol=1e-12)
+    np.testing.assert_array_equal(alphas, np.zeros(3))
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+@pytest.mark.parametrize(
+    ("transition", "input"), [("scalar", "uniform"), ("diagonal", "scalar"), ("dense", "rotation")]
+)
+def test_dynamics_of_a_state_space(graph, transition, input, trainable):
+    space = jg.StateSpace(transition=transition, modulus=0.9, input=input, spread=0.3, trainable=trainable)
+    model = jg.DeepGNN(depth=2, width=4, residual="ssm", ssm=space, activation="gelu")
+    x = signal(6, 5)
+    params = model.init(jax.random.key(0), graph, x)
+    ssm = params["params" if trainable else "constants"]["ssm"]
+    matrices = [np.asarray(ssm[name], np.float64) for name in ("transition", "input")]
+    Lambda, B = (np.linalg.norm(M * np.eye(4) if M.ndim < 2 else M, 2) for M in matrices)
+    W = np.asarray(params["params"]["stack"]["layer"]["linear"]["kernel"])
+    alphas, scales = model.dynamics(params)
+    np.testing.assert_allclose(alphas, 0.9 * Lambda, rtol=1e-6)
+    np.testing.assert_allclose(scales, 1.13 * B * np.linalg.norm(W, 2, axis=(1, 2)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"layer": "gat"}, "layer=GAT: allowed are the layers H = P X W and H = X W, gcn, mlp"),
+        ({"residual": "gated"}, "residual='gated': allowed are none, identity, scaled, initial, ssm"),
+        ({"norm": "layer"}, "norm='layer': allowed is none"),
+        ({"khop": True}, "khop=True: allowed is False"),
+    ],
+)
+def test_networks_without_known_dynamics(graph, options, sentence):
+    with pytest.raises(ValueError, match="^" + re.escape(sentence)):
+        jg.DeepGNN(**options).dynamics({})

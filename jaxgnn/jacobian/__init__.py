@@ -1,3 +1,16 @@
-from jaxgnn.jacobian.krylov import Extremes as Extremes
+from jaxgnn.jacobian.density import Density as Density
+from jaxgnn.jacobian.extremes import Extremes as Extremes
+from jaxgnn.jacobian.kronecker import Factors as Factors
 from jaxgnn.jacobian.operator import LayerJacobian as LayerJacobian
 from jaxgnn.jacobian.operator import jacobian as jacobian
+from jaxgnn.jacobian.products import Lyapunov as Lyapunov
+from jaxgnn.jacobian.products import lyapunov as lyapunov
+from jaxgnn.jacobian.random_matrix import SingularValueLaw as SingularValueLaw
+from jaxgnn.jacobian.random_matrix import kolmogorov_smirnov as kolmogorov_smirnov
+from jaxgnn.jacobian.random_matrix import linear_layer_law as linear_layer_law
+from jaxgnn.jacobian.random_matrix import marchenko_pastur as marchenko_pastur
+from jaxgnn.jacobian.sensitivity import Sensitivity as Sensitivity
+from jaxgnn.jacobian.sensitivity import by_distance as by_distance
+from jaxgnn.jacobian.sensitivity import sensitivity as sensitivity
+from jaxgnn.jacobian.sensitivity import sensitivity_bound as sensitivity_bound
+from jaxgnn.jacobian.statistics import Statistics as Statistics

@@ -1,84 +1,95 @@
-"""Extreme singular values from products alone, by matfree's Golub-Kahan-Lanczos bidiagonalisation."""
+"""The largest singular values from products alone: block Golub-Kahan-Lanczos with thick restarts.
 
-from functools import partial
+Source: Golub, Luk & Overton 1981 (blocks); Baglama & Reichel 2005 (restarts).
+"""
+
+from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
-from matfree import decomp
+from jaxtyping import Float
 
+from jaxgnn.jacobian.sparse import Products
 from jaxgnn.memory import require_memory
 
 
-class Extremes(NamedTuple):
-    """Singular values with bounds.
+class Ritz(NamedTuple):
+    """Approximate largest singular values and the norms of their residuals ||J^T u - theta v||, descending."""
 
-    Attributes:
-      values: [k], descending: Ritz values.
-      lower: [k], lower[i] <= sigma_i, by interlacing (up to rounding).
-      upper: [k], the Ritz value plus the norm of its residual: some singular value lies between values[i] and
-        upper[i]. It bounds sigma_i unless the single-vector iteration missed one above it.
-      certified: [k], whether upper[i] >= sigma_i is proved.
+    values: Float[np.ndarray, "p"]
+    residuals: Float[np.ndarray, "p"]
+    products: int
+
+
+def largest_ritz(
+    products: Products, k: int, *, tolerance: float, max_products: int, block: int = 8, seed: int = 0
+) -> Ritz:
+    """Ritz values until the k largest have residuals of at most `tolerance` theta_1, or `max_products` are spent.
+
+    All Ritz values of the last search space are returned, of which the first k have converged or not, as their
+    residuals say. A block finds multiplicities up to its size at once, restarts find the others one after another.
+    J V = U B and J^T U = V B^T + V' S [0 .. 0 I] hold for the bases throughout, so a Ritz triple's residual is S times
+    the last entries of its left vector. Both bases are re-orthogonalised in full, twice.
+
+    Raises MemoryError where the bases do not fit.
     """
-
-    values: Float[np.ndarray, "k"]
-    lower: Float[np.ndarray, "k"]
-    upper: Float[np.ndarray, "k"]
-    certified: Bool[np.ndarray, "k"]
-
-
-def largest(f, h, shape: tuple[int, int], *, k: int, max_steps: int, tolerance: float = 1e-8) -> Extremes:
-    """The k largest singular values of f's Jacobian at h, with full re-orthogonalisation.
-
-    Steps are doubled, from 4 k, until every residual is below `tolerance` sigma_1 (at least 1e4 eps of h's
-    precision), the Krylov space is exhausted, or `max_steps` is reached; what is left is in the upper bounds.
-    A single start vector finds one copy of a multiple singular value only.
-    """
-    size = min(shape)
-    k = min(k, size)
-    if k == 0:
-        return Extremes(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, bool))
-    tolerance = max(tolerance, 1e4 * float(np.finfo(h.dtype).eps))
-    start = np.random.default_rng(0).standard_normal(shape[1]).astype(h.dtype)
-    max_steps = min(max(max_steps, k), size)
-    needed = 2 * max_steps * sum(shape) * h.dtype.itemsize
-    require_memory(needed, f"a Krylov space of {max_steps} steps for a {shape[0]} x {shape[1]} Jacobian", "fewer steps")
-    steps = min(4 * k, max_steps)
+    M, N = int(np.prod(products.outputs)), int(np.prod(products.inputs))
+    size = min(M, N)
+    block = min(block, size)
+    capacity = min(size, max(3 * k, k + 16 * block))
+    needed = 3 * capacity * (M + N) * products.dtype.itemsize
+    require_memory(needed, f"a Krylov space of {capacity} vectors for a {M} x {N} Jacobian", "a smaller k")
+    rng = np.random.default_rng(seed)
+    U, V = (np.zeros((rows, capacity), products.dtype, order="F") for rows in (M, N))
+    B = np.zeros((0, 0))
+    new, _ = _orthonormal(rng.standard_normal((N, block)).astype(products.dtype), V[:, :0], rng)
+    spent = 0
     while True:
-        values, residuals, exhausted = _ritz(*map(np.asarray, _bidiagonalise(f, h, start, steps)))
-        converged = values.size >= k and bool((residuals[:k] <= tolerance * values[0]).all())
-        if converged or exhausted or steps == max_steps:
-            break
-        steps = min(2 * steps, max_steps)
-    values, residuals = (np.concatenate([a, np.zeros(k)])[:k] for a in (values, residuals))
-    return Extremes(values, values.copy(), values + residuals, np.zeros(k, bool))
+        p, width = B.shape[0], new.shape[1]
+        V[:, p : p + width] = new
+        left, R = _orthonormal(_times(products.mm, new, products.inputs), U[:, :p], rng)
+        U[:, p : p + width] = left
+        B = np.block([[B, R[:p]], [np.zeros((width, p)), R[p:]]])
+        p += width
+        image = _times(products.rmm, left, products.outputs)
+        spent += 2 * width
+        if p < size:
+            new, S = _orthonormal(image, V[:, :p], rng)
+        X, values, Yt = np.linalg.svd(B)
+        residuals = np.linalg.norm(S[p:] @ X[-width:], axis=0) if p < size else np.zeros(p)
+        if bool((residuals[:k] <= tolerance * values[0]).all()) or spent >= max_products:
+            return Ritz(values, residuals, spent)
+        new = new[:, : size - p]
+        if p + new.shape[1] > capacity:
+            kept = k + block
+            U[:, :kept], V[:, :kept] = U[:, :p] @ X[:, :kept].astype(U.dtype), V[:, :p] @ Yt[:kept].T.astype(V.dtype)
+            B = np.diag(values[:kept])
 
 
-@partial(jax.jit, static_argnums=3)
-def _bidiagonalise(f, h, start, steps: int):
-    def Av(v):
-        return jnp.ravel(jax.jvp(f, (h,), (v.reshape(h.shape),))[1])
-
-    result = decomp.bidiag(steps, materialize=False, reortho="full")(Av, start)
-    alphas, betas = result.J_small
-    return alphas, betas, jnp.linalg.norm(result.residual)
+def _times(mm: Callable, columns: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The images of the columns [N, b], as columns."""
+    out = mm(np.ascontiguousarray(columns.T).reshape(-1, *shape))
+    return np.ascontiguousarray(out.reshape(columns.shape[1], -1).T)
 
 
-def _ritz(alphas: np.ndarray, betas: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Singular values of the bidiagonal matrix and their residuals |beta_k e_k^T u|, up to the first breakdown."""
-    alphas, betas = alphas.astype(np.float64), np.append(betas, last).astype(np.float64)
-    scale = np.nanmax(np.concatenate([alphas, betas, [0.0]]))
-    eps = 100 * np.finfo(np.float32 if last.dtype == np.float32 else np.float64).eps
-    broken = ~(np.minimum(alphas, betas) > eps * scale)  # also where a division by zero left NaN
-    steps = int(np.argmax(broken)) + 1 if broken.any() else alphas.size
-    if broken.any():
-        if not betas[steps - 1] > eps * scale:
-            betas[steps - 1] = 0.0
-        if not alphas[steps - 1] > eps * scale:
-            alphas[steps - 1] = 0.0
-    B = np.diag(alphas[:steps]) + np.diag(betas[: steps - 1], 1)
-    U, values, _ = np.linalg.svd(B)
-    residuals = np.abs(betas[steps - 1] * U[-1])
-    return values, np.where(np.isfinite(residuals), residuals, 0.0), bool(broken.any())
+def _orthonormal(Z: np.ndarray, Q: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """(new, coefficients): Z = [Q, new] coefficients, new orthonormal and orthogonal to Q.
+
+    Where Z has nothing new to offer, the columns of `new` are random, and their coefficients 0.
+    """
+    first = Q.T @ Z
+    rest = Z - Q @ first
+    second = Q.T @ rest
+    rest = rest - Q @ second
+    scale = np.linalg.norm(Z, axis=0).max(initial=0.0)
+    new, R = np.linalg.qr(rest)
+    eps = np.finfo(Z.dtype).eps
+    empty = np.abs(np.diagonal(R)) <= 100 * eps * scale
+    if empty.any() or scale == 0:
+        R[empty] = 0.0
+        new[:, empty] = rng.standard_normal((Z.shape[0], int(empty.sum())))
+        for _ in range(2):
+            new = new - Q @ (Q.T @ new)
+            new, T = np.linalg.qr(new)
+            R = np.where(empty[:, None], 0.0, T @ R)
+    return new.astype(Z.dtype), np.concatenate([first + second, R]).astype(np.float64)

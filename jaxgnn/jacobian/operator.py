@@ -1,29 +1,65 @@
 """The Jacobian of a plain function h -> h' as one linear operator with several representations."""
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 from jax.tree_util import Partial
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 
 from jaxgnn.arrays import Array
-from jaxgnn.jacobian import dense, kronecker, krylov
+from jaxgnn.graph import Graph
+from jaxgnn.jacobian import dense, density, extremes, kronecker, krylov, linear, purity, sparse, statistics
+from jaxgnn.jacobian.density import Density, Quadrature, Sampled
+from jaxgnn.jacobian.extremes import Extremes
+from jaxgnn.jacobian.inertia import Ordering, ShiftedFactor, order
+from jaxgnn.jacobian.sparse import Products
+from jaxgnn.jacobian.statistics import Statistics
 from jaxgnn.memory import require_memory
 from jaxgnn.precision import precision
+
+_EXACT_BELOW = 2048  # rows and columns up to which `extremes(which="smallest")` takes all singular values
+_CERTIFY_FLOPS = 3e11  # of a factorisation that is done without being asked for: some ten seconds
+EXACT_ACCURACY = 1e-12  # of sigma_1: singular values by `dense.singular_values`
+
+
+class Sparsity(NamedTuple):
+    """How a sparse Jacobian was found.
+
+    Attributes:
+      pattern: "graph" or "detected".
+      blocks: [m, n] pairs of nodes whose block may not be 0.
+      relative_error: of random products with it against products with the Jacobian.
+    """
+
+    pattern: str
+    blocks: sp.csr_matrix
+    relative_error: float
+
+
+class Eigenvalues(NamedTuple):
+    """The outer eigenvalues, by falling modulus, and ||J x - lambda x|| of their unit vectors."""
+
+    values: Complex[np.ndarray, "k"]
+    residuals: Float[np.ndarray, "k"]
 
 
 class LayerJacobian:
     """J = d vec(f(h)) / d vec(h), row-major: vec(X)[v d + i] = X[v, i]. Made by `jacobian`.
 
-    Products and entries are computed in h's precision (float64 stays float64 whatever JAX's global setting is),
-    decompositions in float64 by LAPACK on the host.
+    Products and entries are computed in h's precision, `dtype` (float64 stays float64 whatever JAX's global setting
+    is), decompositions in float64 by LAPACK on the host.
     """
 
-    def __init__(self, f: Callable[[Array], Array], h: Float[Array, "..."], factors: kronecker.Factors | None):
+    def __init__(
+        self,
+        f: Callable[[Array], Array],
+        h: Float[Array, "..."],
+        graph: Graph | None = None,
+        factors: kronecker.Factors | tuple | None = None,
+    ):
         h = np.asarray(h)
         if not np.issubdtype(h.dtype, np.floating):
             raise ValueError(f"h has dtype {h.dtype}: a Jacobian is taken at an array of floating-point numbers")
@@ -31,25 +67,29 @@ class LayerJacobian:
         self._h = h
         self.dtype = h.dtype
         with precision(self.dtype):
-            value = np.asarray(_value(self._f, h))
-        self._out = value.shape
+            self._out = purity.check(self._f, h)
+            value = np.asarray(linear.value(self._f, h))
         self.shape: tuple[int, int] = (value.size, h.size)
         if not np.isfinite(value).all():
             raise ValueError("f(h) is NaN or infinite: the Jacobian is not defined there")
-        self._factors = factors
-        if factors is not None:
-            self._verify_factors(factors)
+        self._graph = graph
+        self._factors = None if factors is None else kronecker.as_arrays(factors)
+        if self._factors is not None:
+            self._verify_factors(self._factors)
+
+    def __repr__(self) -> str:
+        return f"LayerJacobian({self.shape[0]} x {self.shape[1]}, {self.dtype})"
 
     def mv(self, v: Float[Array, "..."]) -> Float[Array, "..."]:
         """J v by one jvp: flat [N] -> [M], or in h's shape -> in f(h)'s shape."""
         with precision(self.dtype):
-            out = _jvp(self._f, self._h, self._as(v, self._h.shape))
+            out = linear.jvp(self._f, self._h, self._as(v, self._h.shape))
         return out.ravel() if np.ndim(v) == 1 else out
 
     def rmv(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """J^T u by one vjp: flat [M] -> [N], or in f(h)'s shape -> in h's shape."""
         with precision(self.dtype):
-            out = _vjp(self._f, self._h, self._as(u, self._out))
+            out = linear.vjp(self._f, self._h, self._as(u, self._out))
         return out.ravel() if np.ndim(u) == 1 else out
 
     def dense(self) -> Float[np.ndarray, "M N"]:
@@ -61,16 +101,55 @@ class LayerJacobian:
         rows, columns = self.shape
         # J itself, the tangents it is stacked from, one intermediate of their size, and LAPACK's copy.
         needed = 4 * rows * columns * self.dtype.itemsize
-        require_memory(needed, f"a dense {rows} x {columns} Jacobian", "extremes(), or mv and rmv,")
+        require_memory(needed, f"a dense {rows} x {columns} Jacobian", "sparse(), extremes(), mv or rmv")
         with precision(self.dtype):
-            return np.asarray(dense.jacfwd_flat(self._f, self._h, self.shape))
+            return _finite(np.asarray(dense.jacfwd_flat(self._f, self._h, self.shape)))
+
+    def sparse(self) -> sp.csr_matrix:
+        """J as a scipy CSR matrix with every entry that is not 0, computed once, in h's precision.
+
+        Products with J and J^T for the colours of the pattern of blocks, times d, take the place of one for every
+        column. The pattern is that of the graph given to `jacobian`, as far as nodes are heard, or detected by one
+        product a node; random products check the result. `sparsity` tells which.
+        Raises MemoryError where the entries do not fit, ValueError where no pattern reproduces the products.
+        """
+        return self._sparse[0]
+
+    @property
+    def sparsity(self) -> Sparsity:
+        """How `sparse()` was found."""
+        return self._sparse[1]
+
+    @cached_property
+    def _sparse(self) -> tuple[sp.csr_matrix, Sparsity]:
+        products, allowed = self._products, 1e3 * float(np.finfo(self.dtype).eps)
+        tried = {"graph": partial(sparse.graph_pattern, products, self._graph)} if self._graph is not None else {}
+        error = np.nan
+        for name, find in (tried | {"detected": partial(sparse.detected_pattern, products)}).items():
+            if (pattern := find()) is None:
+                continue
+            matrix = sparse.from_pattern(products, pattern)
+            error = sparse.relative_error(products, matrix)
+            if error <= allowed:
+                return matrix, Sparsity(name, pattern, error)
+        raise ValueError(f"no pattern of blocks reproduces J: on random vectors the sparse Jacobian is {error:.1e} off")
+
+    @cached_property
+    def support(self) -> tuple[Bool[np.ndarray, "M"], Bool[np.ndarray, "N"]]:
+        """Which rows and which columns of J are not zero: those that a random product with J, or J^T, is not 0 in."""
+        rng = np.random.default_rng(2)
+        rows, columns = (
+            np.asarray(p(rng.standard_normal(k))) for p, k in ((self.mv, self.shape[1]), (self.rmv, self.shape[0]))
+        )
+        return rows != 0, columns != 0
 
     def singular_values(self, method: str = "exact") -> Float[np.ndarray, "K"]:
         """All min(M, N) singular values, descending, float64.
 
-        method: "exact" (dense, LAPACK, after splitting off zero rows and columns and independent blocks), accurate
-        to about max(M, N) eps sigma_1; "kronecker" (closed form from the factors given to `jacobian`).
-        Raises ValueError for another method or without factors, MemoryError where the dense J does not fit.
+        method: "exact" (LAPACK, after splitting off zero rows and columns and independent blocks), accurate to about
+        1e-12 sigma_1 and what h's precision makes of the entries; "kronecker" (closed form from the factors given to
+        `jacobian`).
+        Raises ValueError for another method or without factors, MemoryError where a block does not fit.
         """
         return self._spectrum(method, dense.singular_values, kronecker.singular_values)
 
@@ -81,36 +160,177 @@ class LayerJacobian:
         """
         return self._spectrum(method, dense.eigenvalues, kronecker.eigenvalues)
 
-    def extremes(self, k: int = 20, *, which: str = "largest", max_steps: int = 320) -> krylov.Extremes:
-        """The k largest singular values from products alone, with bounds; J is never formed.
+    def outer_eigenvalues(self, k: int = 20) -> Eigenvalues:
+        """The k eigenvalues of largest modulus from products alone, by ARPACK's restarted Arnoldi iteration.
 
-        At most `max_steps` Lanczos steps, begun anew when they are doubled: time grows with steps^2 n d, memory with
-        steps n d.
-        Raises ValueError for k < 1 or another `which`, MemoryError where the steps' vectors do not fit.
+        Raises ValueError when J is not square or k is not from 1 to N - 2.
         """
-        if which != "largest":
-            raise ValueError(f"which={which!r} is not known: allowed is largest")
+        if self.shape[0] != self.shape[1]:
+            raise ValueError(f"a Jacobian of shape {self.shape} has no eigenvalues: it must be square")
+        if not 1 <= k <= self.shape[0] - 2:
+            raise ValueError(f"k={k}: allowed are 1 to {self.shape[0] - 2}")
+        product = sp.linalg.LinearOperator(
+            self.shape, lambda v: np.asarray(self.mv(v.ravel()), np.float64), dtype=np.float64
+        )
+        start = np.random.default_rng(0).standard_normal(self.shape[1])
+        tolerance = 0.0 if self.dtype == np.float64 else 1e-4
+        found = sp.linalg.eigs(product, k, v0=start, tol=tolerance, ncv=min(self.shape[0], max(3 * k, 40)))
+        values, X = found
+        images = np.stack([product @ x.real + 1j * (product @ x.imag) for x in X.T], axis=1)
+        residuals = np.linalg.norm(images - X * values, axis=0)
+        by_modulus = np.argsort(-np.abs(values), kind="stable")
+        return Eigenvalues(values[by_modulus], residuals[by_modulus])
+
+    def extremes(
+        self, k: int = 20, *, which: str = "largest", max_products: int = 4000, certify: bool | None = None
+    ) -> Extremes:
+        """The k largest singular values, or the k smallest that are not zero, with bounds.
+
+        "largest" needs products alone, at most about `max_products` (block Lanczos). "smallest" factorises the sparse
+        Jacobian, or up to 2,048 rows and columns takes all singular values; not zero are those above
+        max(M, N) eps sigma_1. `certify` asks for the inertia count, a sparse factorisation, that proves the bounds that
+        are not proved by themselves; by default it is done where a graph was given and it is cheap.
+        Raises ValueError for k < 1 or another `which`, MemoryError where the vectors or the factors do not fit.
+        """
+        if which not in ("largest", "smallest"):
+            raise ValueError(f"which={which!r} is not known: allowed are largest, smallest")
         if k < 1:
             raise ValueError(f"k={k}: allowed are 1 and more")
+        if which == "smallest":
+            return self._smallest(k, max_products)
+        factorise = self._factorise if certify or (certify is None and self._cheap_to_certify()) else None
+        eps = float(np.finfo(self.dtype).eps)
+        tolerance = 1e-8 if self.dtype == np.float64 else 1e3 * eps
         with precision(self.dtype):
-            return krylov.largest(self._f, self._h, self.shape, k=k, max_steps=max_steps)
+            return extremes.largest(
+                self._products, k, tolerance=tolerance, max_products=max_products, factorise=factorise
+            )
+
+    def density(
+        self,
+        probes: int = 16,
+        steps: int = 64,
+        *,
+        method: str = "lanczos",
+        bandwidth: float | None = None,
+        grid: Float[np.ndarray, "g"] | None = None,
+        seed: int = 0,
+    ) -> Density:
+        """The density of all singular values, smoothed, from steps products with J^T J for each of so many probes.
+
+        method: "lanczos" (stochastic Lanczos quadrature) or "chebyshev" (kernel polynomial method), a check on it.
+        Raises ValueError for another method or numbers below 1 (2 probes), MemoryError where the vectors do not fit.
+        """
+        if method not in ("lanczos", "chebyshev"):
+            raise ValueError(f"method={method!r} is not known: allowed are lanczos, chebyshev")
+        if method == "lanczos":
+            return density.smoothed(self.quadrature(probes, steps, seed=seed), bandwidth=bandwidth, grid=grid)
+        sampled = self._sampled(probes, steps, seed)
+        with precision(self.dtype):
+            ritz = krylov.largest_ritz(self._products, 1, tolerance=1e-2, max_products=400)
+            top = density.MARGIN * float(ritz.values[0])
+            moments = density.chebyshev_moments(
+                self._f, self._h, sampled.start, np.asarray(top, self.dtype), steps, sampled.transposed
+            )
+        return density.from_moments(
+            np.asarray(moments, np.float64), top, size=sampled.size, total=sampled.total, bandwidth=bandwidth, grid=grid
+        )
+
+    def quadrature(self, probes: int = 16, steps: int = 64, *, seed: int = 0) -> Quadrature:
+        """Gauss rules for the distribution of singular values: `.mean(f)` estimates (1/K') sum_i f(sigma_i)."""
+        sampled = self._sampled(probes, steps, seed)
+        with precision(self.dtype):
+            return density.quadrature(self._f, self._h, sampled, steps=steps)
+
+    def statistics(self, method: str = "exact", *, probes: int = 16, steps: int = 64) -> Statistics:
+        """Schatten norms, log-determinant, condition number and dynamical isometry, each with its error.
+
+        method: "exact" from all singular values, "lanczos" from `quadrature`. Raises ValueError for another.
+        """
+        if method == "exact":
+            return statistics.exact(self.singular_values(), self.shape, EXACT_ACCURACY)
+        if method == "lanczos":
+            rule = self.quadrature(probes, steps)
+            return statistics.stochastic(rule, self.shape, float(np.finfo(self.dtype).eps))
+        raise ValueError(f"method={method!r} is not known: allowed are exact, lanczos")
+
+    @cached_property
+    def _products(self) -> Products:
+        """mm and rmm for any number of vectors, in batches of few lengths, so that few programs are compiled."""
+        batch = linear.batch_size(self.shape, self.dtype.itemsize)
+
+        def many(product: Callable, V: np.ndarray) -> np.ndarray:
+            with precision(self.dtype):
+                found = []
+                for start in range(0, len(V), batch):
+                    part = V[start : start + batch]
+                    length = min(batch, 1 << (len(part) - 1).bit_length())
+                    filled = np.zeros((length, *V.shape[1:]), self.dtype)
+                    filled[: len(part)] = part
+                    found.append(_finite(np.asarray(product(self._f, self._h, filled))[: len(part)]))
+            return np.concatenate(found)
+
+        mm, rmm = partial(many, linear.jvps), partial(many, linear.vjps)
+        return Products(mm, rmm, self._h.shape, self._out, self.dtype, batch)
 
     def _spectrum(self, method: str, exact: Callable, closed_form: Callable) -> np.ndarray:
         if method == "exact":
-            return exact(self.dense())
+            return exact(self._entries())
         if method == "kronecker":
             if self._factors is None:
                 raise ValueError('method="kronecker" needs factors: jacobian(f, h, factors=(P, W))')
             return closed_form(self._factors)
         raise ValueError(f"method={method!r} is not known: allowed are exact, kronecker")
 
-    def _verify_factors(self, factors: kronecker.Factors) -> None:
-        # J vec(V) = vec(P V W) on random V, up to the rounding of h's precision.
-        P, W = kronecker.as_arrays(factors)
-        if (P.shape[0] * W.shape[1], P.shape[1] * W.shape[0]) != self.shape:
-            raise ValueError(f"factors of shapes {P.shape} and {W.shape} do not make a Jacobian of shape {self.shape}")
-        for V in np.random.default_rng(0).standard_normal((3, P.shape[1], W.shape[0])).astype(self.dtype):
-            expected = P @ V.astype(np.float64) @ W
+    def _entries(self) -> np.ndarray | sp.csr_matrix:
+        """All entries, by the cheaper way: sparse where blocks can be told apart, dense where that is at hand."""
+        if "_dense" in self.__dict__ or min(self._out[:1] + self._h.shape[:1], default=0) < 16:
+            return self.dense()
+        return self.sparse()
+
+    def _smallest(self, k: int, max_products: int) -> Extremes:
+        if max(self.shape) <= _EXACT_BELOW:
+            return extremes.from_all(self.singular_values(), k, self.shape, EXACT_ACCURACY, self.dtype)
+        J, (rows, columns) = self.sparse(), self.support
+        top = self.extremes(1, max_products=max_products, certify=False)
+        rank_tolerance = max(self.shape) * float(np.finfo(self.dtype).eps) * float(top.values[0])
+        found = extremes.smallest(
+            self._restricted[0], k, rank_tolerance=rank_tolerance, top=float(top.upper[0]), factorise=self._factorise
+        )
+        zero = min(J.shape) - min(int(rows.sum()), int(columns.sum()))
+        return found._replace(null_dim=found.null_dim + zero, products=top.products)
+
+    @cached_property
+    def _restricted(self) -> tuple[sp.csr_matrix, Ordering]:
+        """The sparse Jacobian in float64 without its zero rows and columns, and how to factorise it."""
+        J = sp.csr_matrix(self.sparse(), dtype=np.float64)
+        (m, n), (d_out, d_in) = self._products.blocks, self._products.block_shape
+        rows, columns = np.diff(J.indptr) > 0, np.diff(J.tocsc().indptr) > 0
+        J = J[rows][:, columns].tocsr()
+        J.sort_indices()
+        return J, order(J, np.repeat(np.arange(m), d_out)[rows], np.repeat(np.arange(n), d_in)[columns])
+
+    def _factorise(self, shift: float) -> ShiftedFactor:
+        return ShiftedFactor(self._restricted[0], shift, self._restricted[1])
+
+    def _cheap_to_certify(self) -> bool:
+        return self._graph is not None and self._restricted[1].flops <= _CERTIFY_FLOPS
+
+    def _sampled(self, probes: int, steps: int, seed: int) -> Sampled:
+        for name, value, least in (("probes", probes, 2), ("steps", steps, 2)):
+            if value < least:
+                raise ValueError(f"{name}={value}: allowed are {least} and more")
+        return density.sample(*self.support, probes, self.dtype, seed)
+
+    def _verify_factors(self, factors: kronecker.Arrays) -> None:
+        # J vec(V) = vec(V Lambda^T + P V M^T) on random V, up to the rounding of h's precision.
+        if factors.shape != self.shape:
+            raise ValueError(
+                f"factors of shapes {factors.P.shape} and {factors.M.shape[::-1]} do not make a Jacobian of shape {self.shape}"
+            )
+        probes = np.random.default_rng(0).standard_normal((3, factors.P.shape[1], factors.M.shape[1]))
+        for V in probes.astype(self.dtype):
+            expected = factors.apply(V.astype(np.float64))
             difference = np.linalg.norm(np.asarray(self.mv(V.ravel()), np.float64) - expected.ravel())
             relative = difference / (np.linalg.norm(expected) or 1.0)
             if not relative <= 1e3 * float(np.finfo(self.dtype).eps):
@@ -125,35 +345,30 @@ class LayerJacobian:
         return v.reshape(shape)
 
 
+def _finite(entries: np.ndarray) -> np.ndarray:
+    if not np.isfinite(entries).all():
+        raise ValueError("the Jacobian is NaN or infinite at h: f is not differentiable there")
+    return entries
+
+
 def jacobian(
     f: Callable[[Float[Array, "..."]], Float[Array, "..."]],
     h: Float[Array, "..."],
-    *,
-    factors: kronecker.Factors | None = None,
+    graph: Graph | None = None,
+    factors: kronecker.Factors | tuple | None = None,
 ) -> LayerJacobian:
     """The Jacobian of any differentiable f at h as a linear operator of shape (f(h).size, h.size).
 
     Args:
       f: a plain function; `model.layer_fn` gives one that shares its compiled code with the other layers.
       h: the point, usually [n, d]. In float64 everything is computed in float64.
-      factors: (P, W) of a linear layer P X W, for the method "kronecker"; verified by random probes.
+      graph: where f mixes nodes along the edges of a graph, that graph: the sparse Jacobian is found with fewer
+        products then, and `extremes` certifies its bounds.
+      factors: (P, W) of a linear layer P X W, or `kronecker.Factors` with Lambda and B, for the method "kronecker";
+        verified by random probes.
 
     Raises:
-      ValueError: h is not floating point, f(h) is NaN or infinite, or the factors do not reproduce J.
+      ValueError: h is not floating point, f(h) is NaN or infinite, f is not a pure differentiable function that
+        returns one array, or the factors do not reproduce J.
     """
-    return LayerJacobian(f, h, factors)
-
-
-@jax.jit
-def _value(f, h):
-    return jnp.asarray(f(h))
-
-
-@jax.jit
-def _jvp(f, h, v):
-    return jax.jvp(f, (h,), (v,))[1]
-
-
-@jax.jit
-def _vjp(f, h, u):
-    return jax.vjp(f, h)[1](u)[0]
+    return LayerJacobian(f, h, graph, factors)

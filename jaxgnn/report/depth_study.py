@@ -136,9 +136,7 @@ def _spectrum_block(figures: Path, depth: int, layer: int, state: str, cells, ar
     )
     if not everything:
         loose = max(_looseness(arrays[depth, c["remedy"]], f"{state}/singular_values/{layer}") for c in cells)
-        sentence += (
-            f" Lanczos (matfree): lower bounds, with residuals up to {loose:.1%}; upper bounds are not certified."
-        )
+        sentence += f" block Lanczos: lower bounds, with residuals up to {loose:.1%}; upper bounds are not certified."
     return FigureBlock(svg, f"Jacobian of layer {layer}, {when}", sentence)
 
 

@@ -1,0 +1,99 @@
+"""Numbers that sum a spectrum up: Schatten norms, log-determinant, condition number, dynamical isometry."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxgnn.jacobian.density import Estimate, Quadrature
+
+
+class Statistics(NamedTuple):
+    """Of the K = min(M, N) singular values, each with its error: a bound of the rounding, or one standard error.
+
+    Attributes:
+      mean_square: (1/K) sum_i sigma_i^2, 1 under dynamical isometry.
+      variance_square: of sigma_i^2 over i, 0 under dynamical isometry.
+      nuclear, frobenius: Schatten norms of order 1 and 2.
+      spectral: sigma_1.
+      mean_log: mean of log sigma_i over the singular values above `rank_tolerance`: the log-determinant per dimension
+        where null_dim is 0.
+      condition: sigma_1 / the smallest singular value above `rank_tolerance`.
+      null_dim: singular values of at most `rank_tolerance`.
+      rank_tolerance: max(M, N) eps sigma_1.
+
+    Source: Pennington, Schoenholz & Ganguli 2017 (dynamical isometry).
+    """
+
+    mean_square: Estimate
+    variance_square: Estimate
+    nuclear: Estimate
+    frobenius: Estimate
+    spectral: Estimate
+    mean_log: Estimate
+    condition: Estimate
+    null_dim: Estimate
+    rank_tolerance: float
+
+
+def schatten(values: Float[np.ndarray, "k"], p: float) -> float:
+    """(sum_i sigma_i^p)^(1/p); the largest for p = inf. Raises ValueError for p below 1."""
+    if not p >= 1:
+        raise ValueError(f"p={p!r}: allowed are 1 and more, and infinity")
+    largest = float(values.max(initial=0.0))
+    if largest == 0 or np.isinf(p):
+        return largest
+    return largest * float(np.sum((values / largest) ** p) ** (1 / p))
+
+
+def exact(values: Float[np.ndarray, "k"], shape: tuple[int, int], accuracy: float) -> Statistics:
+    """From all singular values, each wrong by at most `accuracy` of the largest: errors follow to first order."""
+    count, top = max(values.size, 1), float(values.max(initial=0.0))
+    tolerance = max(shape, default=0) * np.finfo(np.float64).eps * top
+    kept, error = values[values > tolerance], accuracy * top
+    squares = values**2
+    mean = float(squares.sum() / count)
+    lowest = float(kept.min(initial=np.inf))
+    condition = top / lowest if kept.size else np.nan
+    return Statistics(
+        mean_square=Estimate(mean, 2 * error * float(values.sum()) / count),
+        variance_square=Estimate(float(((squares - mean) ** 2).sum() / count), 4 * error * top**2 * (top > 0)),
+        nuclear=Estimate(schatten(values, 1), error * values.size),
+        frobenius=Estimate(schatten(values, 2), error * np.sqrt(values.size)),
+        spectral=Estimate(top, error),
+        mean_log=Estimate(float(np.log(kept).mean()), error * float((1 / kept).mean())) if kept.size else _UNKNOWN,
+        condition=Estimate(condition, condition * error / lowest) if kept.size else _UNKNOWN,
+        null_dim=Estimate(float(values.size - kept.size), 0.0),
+        rank_tolerance=tolerance,
+    )
+
+
+def stochastic(rule: Quadrature, shape: tuple[int, int], eps: float) -> Statistics:
+    """From quadrature rules. Unbiased: the means of powers 2 and 4; the others also miss what few steps do not resolve.
+
+    null_dim and mean_log count what lies below the rank tolerance, which few steps reach only where zero is isolated;
+    sigma_1 is a lower bound and the condition number unknown: `extremes` has them.
+    """
+    share, total = 1 - rule.zero_mass, rule.total
+    top = float(rule.nodes.max(initial=0.0))
+    tolerance = max(shape) * eps * top
+    square, fourth = rule.mean(lambda s: share * s**2), rule.mean(lambda s: share * s**4)
+    variance = fourth.value - square.value**2
+    log = rule.mean(lambda s: np.where(s > tolerance, np.log(np.maximum(s, tolerance)), 0.0))
+    counted = rule.mean(lambda s: (s > tolerance).astype(float))
+    nuclear = rule.mean(lambda s: share * total * s)
+    frobenius = float(np.sqrt(total * square.value))
+    return Statistics(
+        mean_square=square,
+        variance_square=Estimate(variance, float(np.hypot(fourth.error, 2 * square.value * square.error))),
+        nuclear=nuclear,
+        frobenius=Estimate(frobenius, 0.5 * frobenius * square.error / square.value if square.value else 0.0),
+        spectral=Estimate(top, np.nan),
+        mean_log=Estimate(log.value / counted.value, log.error / counted.value) if counted.value else _UNKNOWN,
+        condition=_UNKNOWN,
+        null_dim=Estimate(total - share * total * counted.value, share * total * counted.error),
+        rank_tolerance=tolerance,
+    )
+
+
+_UNKNOWN = Estimate(float("nan"), float("nan"))

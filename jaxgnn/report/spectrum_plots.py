@@ -1,0 +1,281 @@
+"""Plots of Jacobian spectra: arrays in, matplotlib Figure out. Zeros, NaN and infinities are left out and counted."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Complex, Float
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+
+from jaxgnn.jacobian.density import Density
+from jaxgnn.report.plots import COLOURS, MARKERS, Line, finished, log_axis, new_figure
+
+_RASTER = 5000  # points from which on an SVG would be larger than an image
+_PIXELS = 400
+_DECADES = 12
+_DASHED = {"color": "0.4", "linestyle": "--", "linewidth": 1}
+
+
+class Ranked(NamedTuple):
+    """Singular values by rank [k], and optionally bounds of each; NaN or infinity where there is no bound."""
+
+    values: Float[np.ndarray, "k"]
+    lower: Float[np.ndarray, "k"] | None = None
+    upper: Float[np.ndarray, "k"] | None = None
+
+
+class DensityCurve(NamedTuple):
+    """A density on a grid [k] with its standard error, and optionally a bound of what smoothing changes."""
+
+    grid: Float[np.ndarray, "k"]
+    density: Float[np.ndarray, "k"]
+    standard_error: Float[np.ndarray, "k"]
+    bias: Float[np.ndarray, "k"] | None = None
+
+
+class ByDistance(NamedTuple):
+    """||d x_v / d x_u|| over the pairs of nodes at each distance [k]: mean, range and optionally a bound of all."""
+
+    distance: Float[np.ndarray, "k"]
+    mean: Float[np.ndarray, "k"]
+    high: Float[np.ndarray, "k"]
+    low: Float[np.ndarray, "k"] | None = None
+    bound: Float[np.ndarray, "k"] | None = None
+
+
+def eigenvalue_moduli(lines: Mapping[str, Complex[np.ndarray, "k"]], *, log: bool = False, bins: int = 50) -> Figure:
+    """A histogram of |lambda| for each name, as shares of all its eigenvalues, with 1 marked."""
+    figure, axes = new_figure(xlabel="modulus of the eigenvalue", ylabel="share of the eigenvalues")
+    moduli = {name: np.abs(values) for name, values in lines.items()}
+    shown = {name: values[np.isfinite(values) & (values > 0)] for name, values in moduli.items()}
+    joined = np.concatenate([np.ones(1), *shown.values()])
+    edges = np.geomspace(joined.min() / 1.1, joined.max() * 1.1, bins + 1) if log else bins
+    edges = np.histogram_bin_edges(joined, edges, range=None if log else (0, 1.05 * joined.max()))
+    for i, (name, values) in enumerate(moduli.items()):
+        share = np.histogram(shown[name], edges)[0] / max(values.size, 1)
+        colour = COLOURS[i % 7]
+        axes.stairs(share, edges, fill=True, color=colour, alpha=0.2)
+        axes.stairs(share, edges, color=colour, linewidth=1.4, label=_counted(name, values))
+    axes.axvline(1.0, **_DASHED, label="1")
+    if log:
+        axes.set_xscale("log")
+    return _with_values(figure, joined[1:])
+
+
+def eigenvalues_in_plane(lines: Mapping[str, Complex[np.ndarray, "k"]]) -> Figure:
+    """Eigenvalues in the complex plane with the unit circle, which is out of view where all are below 0.2."""
+    figure, axes = new_figure(xlabel="real part", ylabel="imaginary part")
+    finite = {name: values[np.isfinite(values)] for name, values in lines.items()}
+    joined = np.concatenate([np.zeros(0, complex), *finite.values()])
+    total = joined.size
+    radius = float(np.abs(joined).max(initial=0.0))
+    for i, (name, values) in enumerate(finite.items()):
+        left_out = lines[name].size - values.size
+        size = float(np.clip(60 / np.sqrt(total + 1), 1.2, 5))
+        style: dict[str, Any] = {"marker": MARKERS[i % 7], "markeredgewidth": 0, "linestyle": ""}
+        style |= {"alpha": 0.7 if total > 100 else 1.0, "rasterized": total > _RASTER, "color": COLOURS[i % 7]}
+        label = f"{name} ({left_out} not finite)" if left_out else name
+        axes.plot(values.real, values.imag, markersize=size, **style)
+        axes.plot([], [], label=label, markersize=5, **style)
+    view = 1.1 * (radius if 0 < radius < 0.2 else max(radius, 1.0))
+    axes.add_patch(Circle((0, 0), 1.0, fill=False, zorder=3, linestyle="--", linewidth=1.2))
+    axes.plot([], [], "k--", linewidth=1.2, label="unit circle" if view > 1 else "unit circle: out of view")
+    axes.set(xlim=(-view, view), ylim=(-view, view), aspect="equal")
+    axes.locator_params(nbins=5)
+    return _with_values(figure, joined, "no eigenvalue is finite")
+
+
+def singular_values_by_rank(lines: Mapping[str, Ranked], *, xlabel: str = "rank") -> Figure:
+    """Singular values by rank on a log scale, their bounds as error bars, or as a band where they are many."""
+    figure, axes = new_figure(xlabel=xlabel, ylabel="singular value")
+    for i, (name, line) in enumerate(lines.items()):
+        rank, colour, values = np.arange(line.values.size) + 1, COLOURS[i % 7], _positive(line.values)
+        few = values.size <= 60
+        style: dict[str, Any] = {
+            "color": colour,
+            "marker": MARKERS[i % 7] if few else None,
+            "markersize": 3.5,
+            "linewidth": 1.4,
+        }
+        axes.plot(rank, values, label=_counted(name, line.values), rasterized=values.size > _RASTER, **style)
+        low, high = (
+            values if bound is None else np.where(np.isfinite(bound), bound, values)
+            for bound in (line.lower, line.upper)
+        )
+        if (line.lower is not None or line.upper is not None) and few:
+            error = np.stack([values - low, high - values]).clip(0)
+            axes.errorbar(rank, values, yerr=error, linestyle="", color=colour, capsize=2.5, elinewidth=1)
+        elif line.lower is not None or line.upper is not None:
+            axes.fill_between(rank, low, high, color=colour, alpha=0.25, linewidth=0)
+    _whole_numbers(axes.xaxis)
+    tops = [line.upper for line in lines.values() if line.upper is not None]
+    return _onlog_axis(figure, [*(line.values for line in lines.values()), *tops])
+
+
+def singular_value_density(
+    curves: Mapping[str, DensityCurve | Density],
+    *,
+    laws: Mapping[str, Line] | None = None,
+    exact: Float[np.ndarray, "k"] | None = None,
+    bins: int = 50,
+) -> Figure:
+    """Densities of singular values, each with a band of two standard errors and the bias beyond it.
+
+    laws: other curves, such as a Marchenko-Pastur mixture; exact: all singular values, a histogram of those above 0
+    whose area is their share.
+    """
+    figure, axes = new_figure(xlabel="singular value", ylabel="density")
+    if exact is not None:
+        shown = exact[np.isfinite(exact) & (exact > 0)]
+        edges = np.histogram_bin_edges(shown, bins, range=(0, float(shown.max(initial=0.0)) or 1.0))
+        height = np.histogram(shown, edges)[0] / max(exact.size, 1) / np.diff(edges)
+        axes.stairs(height, edges, fill=True, color="0.85", label=_counted("exact", exact))
+    for i, (name, curve) in enumerate(curves.items()):
+        x, y, colour = curve.grid, _or_nan(curve.density), COLOURS[i % 7]
+        axes.plot(x, y, color=colour, linewidth=1.6, label=name)
+        width = 2 * _or_nan(curve.standard_error)
+        axes.fill_between(x, y - width, y + width, color=colour, alpha=0.3, linewidth=0)
+        if curve.bias is not None:
+            width = width + _or_nan(curve.bias)
+            axes.fill_between(x, y - width, y + width, color=colour, alpha=0.13, linewidth=0)
+    for i, (name, law) in enumerate((laws or {}).items()):
+        axes.plot(
+            law.x, _or_nan(law.y), linestyle="--", color=COLOURS[(len(curves) + i) % 7], linewidth=1.6, label=name
+        )
+    axes.set_ylim(bottom=0)
+    parts = [*(c.density for c in curves.values()), *(law.y for law in (laws or {}).values())]
+    parts += [] if exact is None else [exact[exact > 0]]
+    return _with_values(figure, np.concatenate([np.zeros(0), *map(_finite, parts)]))
+
+
+def block_norms(J: Float[np.ndarray, "M N"] | sp.csr_matrix, blocks: tuple[int, int]) -> Float[np.ndarray, "m n"]:
+    """||J_vu||_F [m, n] of a Jacobian of m x n equal blocks, dense or sparse.
+
+    Raises ValueError where J does not split into that many.
+    """
+    entries, (out, inputs) = sp.coo_matrix(J), blocks
+    rows, columns = J.shape[0], J.shape[1]  # pyright: ignore[reportOptionalSubscript]
+    if min(blocks) < 1 or rows % out or columns % inputs:
+        raise ValueError(f"blocks={blocks}: a Jacobian of shape {J.shape} does not split into that many")
+    # ||J_vu||_F^2 is the sum of the squared entries that lie in block (v, u).
+    position = (entries.row // max(rows // out, 1), entries.col // max(columns // inputs, 1))
+    return np.sqrt(sp.coo_matrix((entries.data**2, position), shape=blocks).toarray())
+
+
+def jacobian_blocks(norms: Float[np.ndarray, "m n"], *, label: str = "norm of the block") -> Figure:
+    """An image of ||J_vu||_F over nodes v (output, downwards) and u (input, to the right); zeros are white.
+
+    Colours are logarithmic over at most 12 decades. Beyond 400 nodes a pixel is the norm of several blocks together.
+    """
+    figure, axes = new_figure(xlabel="node u (input)", ylabel="node v (output)")
+    axes.grid(False)
+    image = _binned(np.where(np.isfinite(norms), norms, 0.0))
+    positive = image[image > 0]
+    if positive.size:
+        high = float(positive.max())
+        low = max(float(positive.min()), high * 10.0**-_DECADES)
+        narrow = high < 20 * low
+        scale = LogNorm(low, high) if low < high else LogNorm(low / 2, high * 2)
+        extent = (-0.5, norms.shape[1] - 0.5, norms.shape[0] - 0.5, -0.5)
+        shown = np.ma.masked_less_equal(image, 0).clip(low, None)
+        aspect = "equal" if norms.shape[0] == norms.shape[1] else "auto"
+        drawn = axes.imshow(shown, norm=scale, cmap="viridis", extent=extent, interpolation="nearest", aspect=aspect)
+        ticks: dict[str, Any] = {}
+        if narrow:
+            ticks = {
+                "ticks": LogLocator(subs=(1, 2, 3, 5, 7)),
+                "format": FuncFormatter(lambda value, _: f"{value:.3g}"),
+            }
+        figure.colorbar(drawn, ax=axes, label=label, **ticks).minorticks_off()
+    _whole_numbers(axes.xaxis)
+    _whole_numbers(axes.yaxis)
+    return _with_values(figure, positive, "every block is 0")
+
+
+def sensitivity_by_distance(lines: Mapping[str, ByDistance]) -> Figure:
+    """Sensitivity of one node to another against their distance, on a log scale: mean, range and bound (dashed)."""
+    figure, axes = new_figure(xlabel="distance in the graph", ylabel="sensitivity")
+    bound = False
+    for i, (name, line) in enumerate(lines.items()):
+        x, colour = line.distance, COLOURS[i % 7]
+        label = _counted(name, line.mean)
+        axes.plot(x, _positive(line.mean), color=colour, marker=MARKERS[i % 7], markersize=4, label=label)
+        low = line.mean if line.low is None else line.low
+        axes.fill_between(x, low, line.high, where=line.high > 0, color=colour, alpha=0.18, linewidth=0)
+        if line.bound is not None:
+            bound = True
+            axes.plot(x, _positive(line.bound), color=colour, linestyle="--", linewidth=1.4)
+    if bound:
+        axes.plot([], [], "k--", linewidth=1.2, label="bound")
+    _whole_numbers(axes.xaxis)
+    return _onlog_axis(figure, [part for line in lines.values() for part in line[1:] if part is not None])
+
+
+def lyapunov_exponents(lines: Mapping[str, Line]) -> Figure:
+    """Lyapunov exponents by index with error bars; at 0 a direction neither grows nor shrinks."""
+    figure, axes = new_figure(xlabel="index", ylabel="Lyapunov exponent (per layer)")
+    for i, (name, line) in enumerate(lines.items()):
+        values = _or_nan(line.y)
+        left_out = int(np.isnan(values).sum())
+        label = f"{name} ({left_out} not finite)" if left_out else name
+        style = {"color": COLOURS[i % 7], "marker": MARKERS[i % 7], "markersize": 4, "linewidth": 1.4}
+        axes.errorbar(line.x, values, yerr=line.error, capsize=3, label=label, **style)
+    axes.axhline(0.0, **_DASHED, label="0: norm preserved")
+    _whole_numbers(axes.xaxis)
+    finite = [_finite(line.y) for line in lines.values()]
+    return _with_values(figure, np.concatenate([np.zeros(0), *finite]), "no exponent is finite")
+
+
+def _whole_numbers(axis: Axis) -> None:
+    axis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+
+
+def _or_nan(values: np.ndarray) -> np.ndarray:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return values[np.isfinite(values)]
+
+
+def _counted(name: str, values: np.ndarray) -> str:
+    """The name with the number of values that a log scale cannot show."""
+    zeros, broken = int(np.sum(values == 0)), int(np.sum(~np.isfinite(values)))
+    parts = [f"{zeros} of {values.size} are 0"] * bool(zeros) + [f"{broken} not finite"] * bool(broken)
+    return f"{name} ({', '.join(parts)})" if parts else name
+
+
+def _binned(norms: np.ndarray) -> np.ndarray:
+    """At most 400 x 400: the root of the sum of squares of neighbouring blocks."""
+    for axis, size in enumerate(norms.shape):
+        if size > _PIXELS:
+            norms = np.hypot.reduceat(norms, np.arange(_PIXELS) * size // _PIXELS, axis=axis)
+    return norms
+
+
+def _onlog_axis(figure: Figure, values: list[np.ndarray]) -> Figure:
+    joined = np.concatenate([np.zeros(0), *map(np.ravel, values)])
+    positive = joined[np.isfinite(joined) & (joined > 0)]
+    if positive.size:
+        log_axis(figure.axes[0], [positive])
+    return _with_values(figure, positive)
+
+
+def _with_values(figure: Figure, values: np.ndarray, otherwise: str = "no value is above 0") -> Figure:
+    """Says so where nothing is to be seen, and adds the legend."""
+    axes: Axes = figure.axes[0]
+    axes.set_axisbelow(True)
+    if not values.size:
+        axes.text(0.5, 0.6, otherwise, transform=axes.transAxes, ha="center")
+        axes.set(xticks=[], yticks=[])
+    return finished(figure)
