@@ -22,9 +22,14 @@ from jaxgnn import __version__
 from jaxgnn.data import DATASETS, describe, fetch
 from jaxgnn.optimisers import TrainConfig
 from jaxgnn.report.depth_study import headline, write_study
+from jaxgnn.report.spectrum import HEADER as HEADER_OF_SPECTRUM
+from jaxgnn.report.spectrum import headline as headline_of_spectrum
+from jaxgnn.report.spectrum import table as table_of_spectrum
+from jaxgnn.report.spectrum import write_spectrum
 from jaxgnn.report.terminal import print_scores, print_table, progress_bar
 from jaxgnn.report.training import HEADER, table, write_training
 from jaxgnn.report.training import headline as headline_of_training
+from jaxgnn.spectrum import Spectrum, SpectrumConfig
 from jaxgnn.study import Study, StudyConfig
 from jaxgnn.training import DataConfig, ModelConfig, RunConfig, Training
 
@@ -102,6 +107,36 @@ class TrainCommand:
 
 
 @dataclass(frozen=True)
+class SpectrumCommand:
+    """Take the Jacobian spectra of a network's layers, and follow perturbations through its depth.
+
+    Writes index.html, results.json, spectrum.npz and figures/ into the folder.
+
+    Attributes:
+      out: the folder; by default jaxgnn-spectrum-DATASET-LAYER-DEPTH.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    source: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=ModelConfig)  # pyright: ignore[reportInvalidTypeForm]
+    optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    spectra: tyro.conf.OmitArgPrefixes[SpectrumConfig] = field(default_factory=SpectrumConfig)
+    out: Path | None = None
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        name = f"jaxgnn-spectrum-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
+        spectrum = Spectrum(self.source, self.model, self.optimisation, self.spectra, self.out or Path(name))
+        results = spectrum.run(lambda line: print(line, file=sys.stderr, flush=True))
+        page = write_spectrum(spectrum.out, results, spectrum.arrays, f"jaxgnn {shlex.join(arguments)}")
+        print_table(HEADER_OF_SPECTRUM, table_of_spectrum(results))
+        print(headline_of_spectrum(results))
+        print(f"page: {page}")
+        if self.json:
+            print(json.dumps({"page": str(page), "results": str(spectrum.out / "results.json")}))
+
+
+@dataclass(frozen=True)
 class ListCommand:
     """Show the data sets, their splits, and whether their files are here.
 
@@ -157,6 +192,7 @@ class DataCommand:
 Command = tyro.conf.OmitSubcommandPrefixes[
     Annotated[StudyCommand, tyro.conf.subcommand("study")]
     | Annotated[TrainCommand, tyro.conf.subcommand("train")]
+    | Annotated[SpectrumCommand, tyro.conf.subcommand("spectrum")]
     | Annotated[DataCommand, tyro.conf.subcommand("data")]
 ]
 
@@ -199,10 +235,12 @@ def _parse(arguments: Sequence[str]) -> Any:
 
 
 def _sentence(box: str) -> str:
-    """The first paragraph in tyro's box, on one line."""
-    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    rule = next((i for i, line in enumerate(lines) if line.startswith("───")), len(lines))
-    sentence = " ".join(lines[:rule]) or "the arguments are not understood"
+    """The first paragraph in tyro's box, on one line; the box is drawn in ASCII where the terminal's encoding is."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]  # without its title
+    rules = [i for i, line in enumerate(lines) if line and set(line) <= set("─-")]
+    start = 1 if rules[:1] == [0] else 0
+    end = next((i for i in rules if i >= start), len(lines))
+    sentence = " ".join(lines[start:end]).strip() or "the arguments are not understood"
     return f"{re.sub(r'^Error parsing __[^:]*: ', '', sentence)}; see jaxgnn --help"
 
 

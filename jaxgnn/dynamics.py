@@ -44,7 +44,7 @@ def dynamics(model: Any, params: Any) -> Dynamics:
         raise ValueError("khop=True: allowed is False, one P for all blocks")
     params = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
     with precision(np.float64):
-        kernels = np.asarray(_effective_kernels(model, params))
+        kernels = np.asarray(effective_kernels(model, params))
     norms = ACTIVATION_LIPSCHITZ.get(model.activation, 1.0) * np.linalg.norm(kernels, 2, axis=(1, 2))
     s, modulus = (float(params["constants"][name]) for name in ("residual_scale", "modulus"))
     keep, scale = {
@@ -75,7 +75,7 @@ def lipschitz(model: Any, graph: Graph, layer: int) -> float | None:
 
 
 @partial(jax.jit, static_argnums=0)
-def _effective_kernels(model: Any, params: Any) -> Float[jax.Array, "L d d"]:
+def effective_kernels(model: Any, params: Any) -> Float[jax.Array, "L d d"]:
     """W^(l) as they propagate, after the bound."""
     common, own = split(model, params)
 

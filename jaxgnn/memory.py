@@ -1,7 +1,13 @@
 """How much memory is free, and refusal in one sentence of what does not fit."""
 
 import os
+import sys
 from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 
 def available_bytes() -> int:
@@ -19,6 +25,14 @@ def available_bytes() -> int:
     except (OSError, ValueError):  # no control group, or one without a limit ("max")
         pass
     return max(available, 0)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most; 0 where the system does not tell."""
+    if resource is None:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def require_memory(needed: int, what: str, instead: str) -> None:

@@ -112,10 +112,8 @@ class Training:
         self.configs = {"data": source, "model": model, "train": optimisation, "runs": runs}
         self.optimisation, self.runs = optimisation, runs
         self.grid = {name: [_number(name, v) for v in values] for name, values in named_values(runs.grid).items()}
-        options = {f.name: getattr(model, f.name) for f in fields(model)}
-        layer_options = {name: _literal(name, values) for name, values in named_values(runs.layer_options).items()}
         # Made once without a data set, so that a wrong option is refused before anything is read.
-        model = DeepGNN(**options | {"layer": _layer(options, layer_options)})
+        model = network(model, runs.layer_options)
         self.task = source.task(max(model.blocks, 1) if model.khop else None)
         self.model = model.clone(out=self.task.out)
         _ = checked(self.model, self.grid, runs.seeds, runs.batching, asdict(optimisation))  # before a folder is made
@@ -205,6 +203,13 @@ def named_values(parts: tuple[str, ...]) -> dict[str, list[str]]:
             raise ValueError(f"{part!r} has no name: allowed are name=value,value,...")
         found[name].append(part.strip())
     return found
+
+
+def network(model: Any, layer_options: tuple[str, ...]) -> DeepGNN:
+    """The network that a ModelConfig describes, with options of its layer; `out` is left for the data to decide."""
+    options = {f.name: getattr(model, f.name) for f in fields(model)}
+    literals = {name: _literal(name, values) for name, values in named_values(layer_options).items()}
+    return DeepGNN(**options | {"layer": _layer(options, literals)})
 
 
 def _number(name: str, text: str) -> float:

@@ -41,6 +41,7 @@ ORDER = (
     "report",
     "study",
     "training",
+    "spectrum",
     "cli",
 )
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "experiments" not in p.relative_to(PACKAGE).parts)

@@ -14,7 +14,7 @@ class Colouring(NamedTuple):
     """Columns of one colour share no row but heavy ones: one product with their sum gives all their entries.
 
     Attributes:
-      colours: [n] colour of every block column, numbered from 0.
+      colours: [n] colour of every block column, numbered from 0; -1 where only heavy rows have entries.
       heavy: [m] whether a block row is found by itself, from products with J^T.
     """
 
@@ -41,8 +41,9 @@ def colour(pattern: sp.csr_matrix, *, rows_per_block: int, columns_per_block: in
     columns = sp.csc_matrix(light)
     columns.eliminate_zeros()
     taken = [0] * pattern.shape[0]  # of every row, the colours of its columns as bits
-    colours = np.zeros(pattern.shape[1], np.int64)
-    for column in np.argsort(-np.diff(columns.indptr), kind="stable"):
+    colours = np.full(pattern.shape[1], -1)
+    lengths_of_columns = np.diff(columns.indptr)
+    for column in np.argsort(-lengths_of_columns, kind="stable")[: np.count_nonzero(lengths_of_columns)]:
         rows = columns.indices[columns.indptr[column] : columns.indptr[column + 1]]
         forbidden = 0
         for row in rows:
@@ -51,4 +52,7 @@ def colour(pattern: sp.csr_matrix, *, rows_per_block: int, columns_per_block: in
         colours[column] = free.bit_length() - 1
         for row in rows:
             taken[row] |= free
-    return Colouring(colours, heavy)
+    found = Colouring(colours, heavy)
+    if found.num_colours * columns_per_block + heavy.sum() * rows_per_block > colours.size * columns_per_block:
+        return Colouring(np.arange(colours.size), np.zeros_like(heavy))  # every column by itself
+    return found

@@ -49,14 +49,18 @@ def svdvals(A: sp.csr_matrix) -> Float[np.ndarray, "k"]:
     m = A.shape[0]
     if m <= _SMALL:
         return np.linalg.svd(A.toarray(), compute_uv=False)
+    scale = float(abs(A).max())
+    if scale == 0:
+        return np.zeros(m)
+    A = A / scale  # squares neither overflow nor vanish
     D = A.toarray()
     G = (A @ A.T).toarray() if A.nnz < 0.05 * D.size else D @ D.T
     reduced, diagonal, off_diagonal, tau, _ = sl.lapack.dsytrd(G, lower=1, lwork=64 * m)
     w = sl.eigh_tridiagonal(diagonal, off_diagonal, eigvals_only=True, check_finite=False)
     few = int(np.searchsorted(w, _SPLIT**2 * w[-1]))
     if few > m // 3:
-        return np.linalg.svd(D, compute_uv=False)
-    large = np.sqrt(w[few:])[::-1]
+        return scale * np.linalg.svd(D, compute_uv=False)
+    large = scale * np.sqrt(w[few:])[::-1]
     if few == 0:
         return large
     _, V = sl.eigh_tridiagonal(diagonal, off_diagonal, select="i", select_range=(0, few - 1), check_finite=False)
@@ -65,7 +69,7 @@ def svdvals(A: sp.csr_matrix) -> Float[np.ndarray, "k"]:
     residual = GV - V @ (V.T @ GV)
     G += w[-1] * (V @ V.T)
     V, _ = np.linalg.qr(V - sl.cho_solve(sl.cho_factor(G, overwrite_a=True), residual))
-    return np.concatenate([large, np.linalg.svd(D.T @ V, compute_uv=False)])
+    return np.concatenate([large, scale * np.linalg.svd(D.T @ V, compute_uv=False)])
 
 
 def eigenvalues(J: Float[np.ndarray, "n n"] | sp.csr_matrix) -> Complex[np.ndarray, "n"]:

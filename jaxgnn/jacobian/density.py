@@ -127,7 +127,7 @@ def quadrature(f, h, sampled: Sampled, *, steps: int) -> Quadrature:
 def smoothed(
     rule: Quadrature, *, bandwidth: float | None = None, grid: Float[np.ndarray, "g"] | None = None
 ) -> Density:
-    """The density that quadrature rules give. The default bandwidth is the least whose bias is about 1e-4 of the peak."""
+    """The density that quadrature rules give. By default the bandwidth is one whose bias is far below the peak."""
     degree = 2 * (2 * rule.steps - 1)  # in sigma: the rules are exact for even polynomials up to it
     top = MARGIN * float(rule.nodes.max(initial=0.0))
     bandwidth, grid = _defaults(top, degree, bandwidth, grid)
@@ -145,7 +145,7 @@ def smoothed(
 def from_moments(
     moments: Float[np.ndarray, "p m"], top: float, *, size: int, total: int, bandwidth: float | None, grid
 ) -> Density:
-    """The density by Chebyshev moments m_j = v^T T_j(2 J^T J / top^2 - I) v, the kernel expanded in the same polynomials.
+    """The density by moments m_j = v^T T_j(2 J^T J / top^2 - I) v, the kernel expanded in the same polynomials.
 
     Raises ValueError where a moment exceeds 1: then `top` is below sigma_1.
     """
@@ -212,7 +212,7 @@ def _bidiagonalise(f, h, start, steps: int, transposed: bool):
 
 
 def _gauss_rule(alphas: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Singular values of the bidiagonal matrix, up to its first breakdown, and squares of their vectors' first entries."""
+    """Singular values of the bidiagonal matrix up to its first breakdown, and their vectors' first entries squared."""
     steps, eps = alphas.size, np.finfo(alphas.dtype).eps
     alphas, betas = alphas.astype(np.float64), np.append(betas, 0.0).astype(np.float64)
     scale = np.nanmax(np.concatenate([alphas, betas, [0.0]]))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg as sl
 from jaxtyping import Float
 
 from jaxgnn.jacobian.sparse import Products
@@ -26,6 +27,8 @@ def largest_ritz(
 ) -> Ritz:
     """Ritz values until the k largest have residuals of at most `tolerance` theta_1, or `max_products` are spent.
 
+    k is from 1 to min(M, N); there are always k values, whatever `max_products` is.
+
     All Ritz values of the last search space are returned, of which the first k have converged or not, as their
     residuals say. A block finds multiplicities up to its size at once, restarts find the others one after another.
     J V = U B and J^T U = V B^T + V' S [0 .. 0 I] hold for the bases throughout, so a Ritz triple's residual is S times
@@ -34,7 +37,12 @@ def largest_ritz(
     Raises MemoryError where the bases do not fit.
     """
     M, N = int(np.prod(products.outputs)), int(np.prod(products.inputs))
-    size = min(M, N)
+    if M < N:  # J^T has the same singular values; with M >= N, N vectors v are all there are
+        transposed = products._replace(
+            mm=products.rmm, rmm=products.mm, inputs=products.outputs, outputs=products.inputs
+        )
+        return largest_ritz(transposed, k, tolerance=tolerance, max_products=max_products, block=block, seed=seed)
+    size = N
     block = min(block, size)
     capacity = min(size, max(3 * k, k + 16 * block))
     needed = 3 * capacity * (M + N) * products.dtype.itemsize
@@ -57,7 +65,8 @@ def largest_ritz(
             new, S = _orthonormal(image, V[:, :p], rng)
         X, values, Yt = np.linalg.svd(B)
         residuals = np.linalg.norm(S[p:] @ X[-width:], axis=0) if p < size else np.zeros(p)
-        if bool((residuals[:k] <= tolerance * values[0]).all()) or spent >= max_products:
+        converged = bool((residuals[:k] <= tolerance * values[0]).all())
+        if p >= k and (converged or spent >= max_products):
             return Ritz(values, residuals, spent)
         new = new[:, : size - p]
         if p + new.shape[1] > capacity:
@@ -78,18 +87,17 @@ def _orthonormal(Z: np.ndarray, Q: np.ndarray, rng: np.random.Generator) -> tupl
     Where Z has nothing new to offer, the columns of `new` are random, and their coefficients 0.
     """
     first = Q.T @ Z
-    rest = Z - Q @ first
-    second = Q.T @ rest
-    rest = rest - Q @ second
-    scale = np.linalg.norm(Z, axis=0).max(initial=0.0)
-    new, R = np.linalg.qr(rest)
-    eps = np.finfo(Z.dtype).eps
-    empty = np.abs(np.diagonal(R)) <= 100 * eps * scale
-    if empty.any() or scale == 0:
-        R[empty] = 0.0
-        new[:, empty] = rng.standard_normal((Z.shape[0], int(empty.sum())))
-        for _ in range(2):
-            new = new - Q @ (Q.T @ new)
-            new, T = np.linalg.qr(new)
-            R = np.where(empty[:, None], 0.0, T @ R)
-    return new.astype(Z.dtype), np.concatenate([first + second, R]).astype(np.float64)
+    # With pivoting what is empty comes last: a column before others would take a part of them with it.
+    new, R, order = sl.qr(Z - Q @ first, mode="economic", pivoting=True)
+    empty = np.abs(np.diagonal(R)) <= 100 * np.finfo(Z.dtype).eps * np.linalg.norm(Z, axis=0).max(initial=0.0)
+    R = np.where(empty[:, None], 0.0, R[:, np.argsort(order)])
+    new[:, empty] = rng.standard_normal((Z.shape[0], int(empty.sum())))
+    # A column that is small in Z has become large, and its rounding with it: until little is left to subtract.
+    for _ in range(5):
+        again = Q.T @ new
+        new, T = np.linalg.qr(new - Q @ again)
+        first = first + again @ R
+        R = np.where(empty[:, None], 0.0, T @ R)
+        if np.linalg.norm(again) <= 0.5:
+            break
+    return new.astype(Z.dtype), np.concatenate([first, R]).astype(np.float64)

@@ -21,7 +21,7 @@ from jaxgnn.memory import require_memory
 from jaxgnn.precision import precision
 
 _EXACT_BELOW = 2048  # rows and columns up to which `extremes(which="smallest")` takes all singular values
-_CERTIFY_FLOPS = 3e11  # of a factorisation that is done without being asked for: some ten seconds
+_CHEAP_FLOPS = 1e12  # of a factorisation that is done without being asked for: some seconds, a minute at tiny shifts
 EXACT_ACCURACY = 1e-12  # of sigma_1: singular values by `dense.singular_values`
 
 
@@ -198,13 +198,17 @@ class LayerJacobian:
             raise ValueError(f"k={k}: allowed are 1 and more")
         if which == "smallest":
             return self._smallest(k, max_products)
-        factorise = self._factorise if certify or (certify is None and self._cheap_to_certify()) else None
+        factorise = self._factorise if certify or (certify is None and self.cheap_to_factorise()) else None
         eps = float(np.finfo(self.dtype).eps)
         tolerance = 1e-8 if self.dtype == np.float64 else 1e3 * eps
         with precision(self.dtype):
             return extremes.largest(
                 self._products, k, tolerance=tolerance, max_products=max_products, factorise=factorise
             )
+
+    def cheap_to_factorise(self) -> bool:
+        """Whether a graph was given and the factorisations behind certified bounds take some seconds each."""
+        return self._graph is not None and self._restricted[1].flops <= _CHEAP_FLOPS
 
     def density(
         self,
@@ -256,7 +260,7 @@ class LayerJacobian:
 
     @cached_property
     def _products(self) -> Products:
-        """mm and rmm for any number of vectors, in batches of few lengths, so that few programs are compiled."""
+        """mm and rmm for any number of vectors, in batches of one length, so that one program each is compiled."""
         batch = linear.batch_size(self.shape, self.dtype.itemsize)
 
         def many(product: Callable, V: np.ndarray) -> np.ndarray:
@@ -264,8 +268,7 @@ class LayerJacobian:
                 found = []
                 for start in range(0, len(V), batch):
                     part = V[start : start + batch]
-                    length = min(batch, 1 << (len(part) - 1).bit_length())
-                    filled = np.zeros((length, *V.shape[1:]), self.dtype)
+                    filled = np.zeros((batch, *V.shape[1:]), self.dtype)
                     filled[: len(part)] = part
                     found.append(_finite(np.asarray(product(self._f, self._h, filled))[: len(part)]))
             return np.concatenate(found)
@@ -313,9 +316,6 @@ class LayerJacobian:
     def _factorise(self, shift: float) -> ShiftedFactor:
         return ShiftedFactor(self._restricted[0], shift, self._restricted[1])
 
-    def _cheap_to_certify(self) -> bool:
-        return self._graph is not None and self._restricted[1].flops <= _CERTIFY_FLOPS
-
     def _sampled(self, probes: int, steps: int, seed: int) -> Sampled:
         for name, value, least in (("probes", probes, 2), ("steps", steps, 2)):
             if value < least:
@@ -325,9 +325,8 @@ class LayerJacobian:
     def _verify_factors(self, factors: kronecker.Arrays) -> None:
         # J vec(V) = vec(V Lambda^T + P V M^T) on random V, up to the rounding of h's precision.
         if factors.shape != self.shape:
-            raise ValueError(
-                f"factors of shapes {factors.P.shape} and {factors.M.shape[::-1]} do not make a Jacobian of shape {self.shape}"
-            )
+            shapes = f"{factors.P.shape} and {factors.M.shape[::-1]}"
+            raise ValueError(f"factors of shapes {shapes} do not make a Jacobian of shape {self.shape}")
         probes = np.random.default_rng(0).standard_normal((3, factors.P.shape[1], factors.M.shape[1]))
         for V in probes.astype(self.dtype):
             expected = factors.apply(V.astype(np.float64))

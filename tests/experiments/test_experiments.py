@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxgnn.experiments.bench import compile_time, propagation, seeds
+from jaxgnn.experiments.bench import compile_time, propagation, seeds, spectrum
 from jaxgnn.experiments.keriven2025 import plateau
 from jaxgnn.experiments.park2024 import depth
 
@@ -35,3 +35,11 @@ def test_compile_time_prints_every_depth():
 def test_propagation_times_every_backend():
     table = propagation.run(propagation.Config(width=2, rounds=1))
     assert all(seconds.keys() == {"padded", "segment", "dense"} for seconds in table.values())
+
+
+def test_spectra_of_every_method_agree():
+    config = spectrum.Config(sizes=(32, 64), d=4, rounds=1, memory=False, methods=("jaxgnn", "jax jacfwd"))
+    rows = spectrum.run(config)
+    assert [(row.size, row.method) for row in rows] == [(n, m) for n in (32, 64) for m in config.methods]
+    assert all(row.difference <= 1e-12 for row in rows)
+    assert spectrum.table(rows).count("\n") >= 4

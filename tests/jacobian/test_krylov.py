@@ -1,101 +1,143 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-import jaxgnn as jg
-
-
-def signal(*shape, seed=0, dtype=np.float64):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def with_singular_values(sigma, rows, columns, dtype=np.float64):
-    """f and h whose Jacobian has these singular values, and zeros."""
-    U, V = (np.linalg.qr(signal(n, n, seed=n))[0][:, : len(sigma)] for n in (rows, columns))
-    M = ((U * sigma) @ V.T).astype(dtype)
-    return lambda h: M @ h, signal(columns, dtype=dtype)
+import jaxgnn.memory
+from jaxgnn.jacobian.krylov import largest_ritz
+from jaxgnn.jacobian.sparse import Products
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(40, 40), (150, 150), (100, 70), (70, 100)])
-def test_the_largest_and_their_bounds(rows, columns):
-    sigma = np.sort(np.random.default_rng(3).random(min(rows, columns)))[::-1]
-    found = jg.jacobian(*with_singular_values(sigma, rows, columns)).extremes(k=6)
-    np.testing.assert_allclose(found.values, sigma[:6], rtol=0, atol=1e-7 * sigma[0])
-    assert (found.lower <= sigma[:6] + 1e-13).all()
-    assert (found.upper >= sigma[:6] - 1e-13).all()
-    assert (found.upper - found.lower <= 1e-7 * sigma[0]).all()
+def products_of(M, counter=None):
+    """The products of an array, which count the vectors they are given."""
+
+    def times(A):
+        def product(V):
+            if counter is not None:
+                counter.append(len(V))
+            return (V @ A.T).astype(M.dtype)
+
+        return product
+
+    return Products(times(M), times(M.T), (M.shape[1],), (M.shape[0],), M.dtype, 8)
 
 
-def test_of_a_layer(graphs, random_variables):
-    graph = jg.prepare(**graphs.several_components())
-    model = jg.DeepGNN(depth=2, width=3, residual="identity", bound="frobenius")
-    x = signal(16, 3)
-    J = jg.jacobian(*model.layer_fn(random_variables(model, graph, x), graph, x, layer=1, dtype=np.float64))
-    sigma = J.singular_values()
-    found = J.extremes(k=5)
-    assert found.values[0] == pytest.approx(sigma[0], rel=1e-10)
-    assert (found.lower <= sigma[:5] * (1 + 1e-13)).all()
+def with_singular_values(sigma, rows, columns, seed=0):
+    rng = np.random.default_rng(seed)
+    U, V = (np.linalg.qr(rng.standard_normal((n, n)))[0][:, : len(sigma)] for n in (rows, columns))
+    return (U * sigma) @ V.T
 
 
-def test_fewer_than_k_that_are_not_zero():
-    found = jg.jacobian(*with_singular_values([3.0, 2.0, 0.5], 20, 20)).extremes(k=6)
-    np.testing.assert_allclose(found.values, [3.0, 2.0, 0.5, 0, 0, 0], rtol=0, atol=1e-13)
-    np.testing.assert_allclose(found.upper, [3.0, 2.0, 0.5, 0, 0, 0], rtol=0, atol=1e-12)
+def lapack(M):
+    return np.linalg.svd(M.astype(np.float64), compute_uv=False)
 
 
-def test_zero_jacobian():
-    found = jg.jacobian(lambda h: 0 * h, signal(5, 3)).extremes(k=4)
-    for bound in (found.values, found.lower, found.upper):
-        np.testing.assert_array_equal(bound, np.zeros(4))
+def check(M, k, *, tolerance=1e-8, max_products=10_000, block=8):
+    """Ritz values interlace, their residuals cover a singular value each, and the k first have converged."""
+    counter = []
+    found = largest_ritz(products_of(M, counter), k, tolerance=tolerance, max_products=max_products, block=block)
+    sigma = lapack(M)
+    rounding = 100 * float(np.finfo(M.dtype).eps) * sigma[0]
+    assert found.products == sum(counter)
+    assert k <= found.values.size == found.residuals.size <= sigma.size
+    assert (np.diff(found.values) <= 0).all()
+    assert (found.values <= sigma[: found.values.size] + rounding).all()
+    # Parlett 1998, theorem 11.5.1: g Ritz values have g singular values within their common residual (0 and -sigma
+    # are eigenvalues of [[0, J], [J^T, 0]] as well).
+    everything = np.concatenate([sigma, [0.0]])
+    nearest = np.abs(found.values[:, None] - everything).min(axis=1)
+    assert (nearest <= found.residuals + rounding).all()
+    return found, sigma, rounding
 
 
-def test_one_copy_of_a_multiple_value_is_found_and_nothing_certified():
-    # As documented of a single start vector. So no upper bound may claim to be one.
-    found = jg.jacobian(lambda h: 2.0 * h, signal(5, 3)).extremes(k=3)
-    np.testing.assert_allclose(found.values, [2, 0, 0], rtol=0, atol=1e-13)
-    assert not found.certified.any()
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("rows", "columns"), [(40, 40), (120, 90), (90, 120), (10, 100), (100, 10), (300, 9)])
+@pytest.mark.parametrize("k", [1, 6, 9])
+def test_the_largest_of_random_matrices(rows, columns, k, dtype):
+    M = np.random.default_rng(0).standard_normal((rows, columns)).astype(dtype)
+    tolerance = 1e-8 if dtype == np.float64 else 1e-4
+    found, sigma, rounding = check(M, k, tolerance=tolerance)
+    assert (found.residuals[:k] <= tolerance * sigma[0] + rounding).all()
+    # The error of a Ritz value is at most its residual's square over the gap, and at most the residual.
+    np.testing.assert_allclose(found.values[:k], sigma[:k], rtol=0, atol=tolerance * sigma[0] + rounding)
 
 
-def test_no_more_than_there_are():
-    f, h = with_singular_values(np.arange(8.0, 0, -1), 20, 8)
-    found = jg.jacobian(f, h).extremes(k=100)
-    np.testing.assert_allclose(found.values, np.arange(8, 0, -1), rtol=1e-12)
+SPECTRA = {
+    "two values": np.repeat([2.0, 0.5], [3, 37]),
+    "one value": np.ones(40),
+    "ten copies of the largest": np.repeat([3.0, 1.0, 0.1], [10, 20, 10]),
+    "rank three": np.array([3.0, 2.0, 1.0]),
+    "rank one": np.array([1.0]),
+    "nothing": np.zeros(1),
+    "graded": np.logspace(0, -15, 40),
+    "a cluster": np.concatenate([1 + 1e-10 * np.arange(6)[::-1], np.linspace(0.9, 0, 34)]),
+    "pairs": np.repeat(np.linspace(1, 0.05, 20), 2),
+}
 
 
-def test_scale_does_not_matter():
-    sigma = np.sort(np.random.default_rng(3).random(30))[::-1]
-    for scale in (1e-12, 1e12):
-        found = jg.jacobian(*with_singular_values(scale * sigma, 30, 30)).extremes(k=4)
-        np.testing.assert_allclose(found.values, scale * sigma[:4], rtol=1e-7)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("k", [1, 5, 20, 40])
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize(("rows", "columns"), [(40, 40), (70, 40), (40, 70)])
+def test_multiplicities_and_deficient_ranks(rows, columns, name, k, dtype):
+    M = with_singular_values(SPECTRA[name], rows, columns).astype(dtype)
+    tolerance = 1e-8 if dtype == np.float64 else 1e-4
+    found, sigma, rounding = check(M, k, tolerance=tolerance)
+    assert (found.residuals[:k] <= tolerance * sigma[0] + rounding).all()
+    if name in ("rank one", "rank three", "nothing", "graded") or k == 40:
+        np.testing.assert_allclose(found.values[:k], sigma[:k], rtol=0, atol=tolerance * sigma[0] + rounding)
 
 
-def test_single_precision():
-    sigma = 2.0 ** -np.arange(30)
-    found = jg.jacobian(*with_singular_values(sigma, 30, 30, np.float32)).extremes(k=3)
-    np.testing.assert_allclose(found.values, sigma[:3], rtol=1e-4)
+@pytest.mark.parametrize("copies", [5, 8])
+def test_a_block_finds_as_many_copies_at_once(copies):
+    M = with_singular_values(np.repeat([3.0, 1.0], [copies, 60]), 90, 80)
+    found, sigma, rounding = check(M, 8)
+    np.testing.assert_allclose(found.values[:8], sigma[:8], rtol=0, atol=1e-8 + rounding)
 
 
-def test_no_dense_matrix_is_formed(monkeypatch):
-    J = jg.jacobian(*with_singular_values([2.0, 1.0], 300, 300))
-    monkeypatch.setattr("jaxgnn.memory.available_bytes", lambda: 8 * 300**2)
-    np.testing.assert_allclose(J.extremes(k=2, max_steps=20).values, [2, 1], rtol=1e-12)
-    with pytest.raises(MemoryError, match=r"a Krylov space of 300 steps for a 300 x 300 .* use fewer steps instead$"):
-        J.extremes(k=2, max_steps=1000)
+def test_block_columns_that_end_one_after_another():
+    # A direct sum, started in full: Krylov spaces of the parts are exhausted at different steps, and a column of a
+    # block that has nothing new stands before one that has.
+    M = np.zeros((60, 60))
+    M[:2, :2] = [[3.0, 1.0], [0.0, 2.0]]
+    M[2:30, 2:30] = np.diag(np.linspace(1.0, 2.5, 28))
+    M[30:, 30:] = with_singular_values(np.repeat([2.9, 0.3], 15), 30, 30)
+    for block in (1, 2, 3, 8):
+        found, sigma, rounding = check(M, 20, block=block)
+        if block == 8:
+            np.testing.assert_allclose(found.values[:20], sigma[:20], rtol=0, atol=1e-7)
+        assert (found.residuals[:20] <= 1e-8 * sigma[0] + rounding).all()
 
 
-def test_few_steps_leave_wide_bounds_that_hold():
-    sigma = 1 - 0.001 * np.arange(150)
-    J = jg.jacobian(*with_singular_values(sigma, 150, 150))
-    few, many = J.extremes(k=3, max_steps=12), J.extremes(k=3, max_steps=150)
-    assert (few.lower <= sigma[:3] + 1e-13).all()
-    assert (few.upper - few.lower > 1e-6).all()
-    for value, upper in zip(few.values, few.upper, strict=True):  # some singular value lies in between
-        assert ((sigma >= value - 1e-13) & (sigma <= upper + 1e-13)).any()
-    np.testing.assert_allclose(many.values, sigma[:3], rtol=1e-7)
+def test_restarts_keep_what_was_found():
+    # Close values and few wanted: the search space, 8 + 16 x 8 vectors, is full long before they have converged.
+    sigma = 1 - 1e-3 * np.sqrt(np.arange(600))
+    M = with_singular_values(sigma, 600, 600)
+    found, sigma, rounding = check(M, 4, tolerance=1e-7, max_products=20_000)
+    assert found.products > 2 * 136
+    np.testing.assert_allclose(found.values[:4], sigma[:4], rtol=0, atol=1e-7)
 
 
-def test_unknown_ends_and_numbers():
-    J = jg.jacobian(lambda h: h, signal(2, 2))
-    with pytest.raises(ValueError, match=r"^which='middle' is not known: allowed"):
-        J.extremes(which="middle")
-    with pytest.raises(ValueError, match=r"^k=0: allowed are 1 and more$"):
-        J.extremes(k=0)
+@pytest.mark.parametrize("most", [1, 16, 64])
+def test_the_number_of_products_is_kept_about(most):
+    M = with_singular_values(1 - 1e-3 * np.sqrt(np.arange(300)), 300, 300)
+    found, _, _ = check(M, 12, max_products=most)
+    assert found.products <= max(most + 16, 32)  # as many as there are values wanted are found in any case
+    assert found.residuals[:12].max() > 1e-6  # and their residuals say that they have not converged
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 12), st.integers(1, 5), st.integers(0, 1000))
+@settings(max_examples=60, deadline=None)
+def test_the_bases_span_everything_at_their_end(rows, columns, rank, block, seed):
+    rng = np.random.default_rng(seed)
+    M = rng.integers(-2, 3, (rows, rank)).astype(float) @ rng.integers(-2, 3, (rank, columns))
+    size = min(rows, columns)
+    found, sigma, rounding = check(M, size, block=block)
+    np.testing.assert_allclose(found.values, sigma, rtol=0, atol=1e-12 * sigma[0])
+
+
+def test_vectors_that_do_not_fit(monkeypatch):
+    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 10_000)
+    message = r"^a Krylov space of 40 vectors for a 50 x 40 Jacobian needs .* GiB, .*: use a smaller k instead$"
+    with pytest.raises(MemoryError, match=message):
+        largest_ritz(products_of(np.ones((40, 50))), 3, tolerance=1e-8, max_products=100)

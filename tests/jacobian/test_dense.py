@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxgnn.jacobian import dense
+
+
+def orthogonal(rows, columns, seed):
+    return np.linalg.qr(np.random.default_rng(seed).standard_normal((rows, columns)))[0]
+
+
+def with_singular_values(sigma, rows, columns):
+    size = min(rows, columns)
+    sigma = np.concatenate([sigma, np.zeros(size - len(sigma))])
+    return (orthogonal(rows, size, 0) * sigma) @ orthogonal(columns, size, 1).T
+
+
+def check(A):
+    """Descending, as many as LAPACK's on the whole array, as close as LAPACK is to itself."""
+    expected = np.linalg.svd(A, compute_uv=False)
+    for values in (dense.svdvals(sp.csr_matrix(A)), dense.singular_values(A), dense.singular_values(sp.csr_matrix(A))):
+        assert values.dtype == np.float64
+        assert values.shape == expected.shape
+        assert (np.diff(values) <= 1e-12 * expected[0]).all()
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-12 * expected.max(initial=0.0))
+
+
+N = 300  # more than _SMALL: the Gram matrix is used
+SPECTRA = {
+    "graded": np.logspace(0, -15, N),
+    "graded, few small": np.logspace(0, -4, N),
+    "two clusters": np.concatenate([1 - 1e-13 * np.arange(200), 0.3 + 1e-13 * np.arange(100)]),
+    "a cluster where the two ways meet": np.concatenate([np.linspace(1, 0.1, 250), 1e-3 * (1 + 1e-9 * np.arange(-25, 25))]),
+    "values at the edge": np.concatenate([np.linspace(1, 0.1, 260), 1e-3 * np.linspace(0.8, 1.2, 40)]),
+    "all but one equal": np.concatenate([[1.0], np.full(N - 1, 1e-3)]),
+    "zeros": np.linspace(1, 0.5, 250),
+    "many zeros": np.linspace(1, 0.5, 90),
+    "many small": np.concatenate([np.linspace(1, 0.5, 150), np.logspace(-4, -16, 150)]),
+    "few small, far apart": np.concatenate([np.linspace(1, 0.5, 290), np.logspace(-4, -15, 10)]),
+    "small and zeros": np.concatenate([np.linspace(1, 0.01, 230), np.repeat([1e-6, 1e-12], 20)]),
+    "tiny": 1e-180 * np.linspace(1, 1e-4, N),
+    "huge": 1e180 * np.linspace(1, 1e-4, N),
+    "nothing": np.zeros(1),
+}
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(N, N), (N, 420), (420, N)])
+@pytest.mark.parametrize("name", SPECTRA)
+def test_singular_values_of_nasty_matrices(name, rows, columns):
+    check(with_singular_values(SPECTRA[name], rows, columns))
+
+
+@pytest.mark.parametrize("shape", [(270, 270), (265, 900), (900, 265)])
+def test_singular_values_of_random_matrices(shape):
+    check(np.random.default_rng(0).standard_normal(shape))
+
+
+def test_singular_values_of_a_sparse_block():
+    # Few entries: the Gram matrix is formed from the sparse matrix. The blocks of a banded matrix are one.
+    n = 400
+    A = sp.diags_array([np.full(n - 1, 0.5), np.full(n, -1.0), np.full(n - 2, 0.25)], offsets=[-1, 0, 2]).toarray()
+    assert len(dense.bipartite_blocks(sp.csr_matrix(A))) == 1
+    assert np.count_nonzero(A) < 0.05 * A.size
+    check(A)
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.floats(0, 0.6), st.integers(0, 1000))
+@settings(max_examples=80, deadline=None)
+def test_singular_values_and_eigenvalues_of_sparse_matrices(m, n, filled, seed):
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((m, n)) * (rng.random((m, n)) < filled)
+    values = dense.singular_values(A)
+    assert values.shape == (min(m, n),)
+    if min(m, n):
+        expected = np.linalg.svd(A, compute_uv=False)
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-13 * max(expected[0], 1.0))
+    # Zero rows and columns leave exact zeros.
+    support = min(np.any(A, axis=1).sum(), np.any(A, axis=0).sum())
+    assert (values[support:] == 0).all()
+    rows, columns = (np.concatenate([np.zeros(0, int), *part]) for part in zip(*dense.bipartite_blocks(sp.csr_matrix(A)), strict=True)) if A.any() else (np.zeros(0), np.zeros(0))
+    np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(A.any(axis=1)))
+    np.testing.assert_array_equal(np.sort(columns), np.flatnonzero(A.any(axis=0)))
+    square = A[: min(m, n), : min(m, n)]
+    found = dense.eigenvalues(square)
+    assert found.shape == (min(m, n),)
+    assert (np.diff(np.abs(found)) <= 0).all()
+    for power in range(1, 4):  # sum_i lambda_i^p = tr A^p, well conditioned
+        scale = max(np.linalg.norm(square, 2) if square.size else 0.0, 1.0) ** power * max(m, 1)
+        assert abs(np.sum(found**power) - np.trace(np.linalg.matrix_power(square, power))) <= 1e-12 * scale
+
+
+def test_blocks_of_a_matrix():
+    A = np.zeros((5, 6))
+    A[0, 1] = A[0, 3] = A[2, 3] = 1  # rows 0, 2 and columns 1, 3
+    A[4, 0] = -1
+    (first, second), (rows, columns) = dense.bipartite_blocks(sp.csr_matrix(A))
+    assert (first.tolist(), second.tolist()) == ([0, 2], [1, 3])
+    assert (rows.tolist(), columns.tolist()) == ([4], [0])
+
+
+def test_eigenvalues_by_strong_components():
+    # Two rotations that feed each other one way, in a shuffled order, and a node that only listens.
+    turn = lambda r, t: r * np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]])  # noqa: E731
+    A = np.zeros((5, 5))
+    A[:2, :2], A[2:4, 2:4], A[2:4, :2], A[4, 0] = turn(2.0, 0.3), turn(0.5, 1.0), 1e6, 1e6
+    order = np.random.default_rng(0).permutation(5)
+    values = dense.eigenvalues(A[np.ix_(order, order)])
+    expected = [2 * np.exp(-0.3j), 2 * np.exp(0.3j), 0.5 * np.exp(-1j), 0.5 * np.exp(1j), 0]
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-14)
+    assert values[-1] == 0
+
+
+def test_eigenvalues_of_a_triangular_matrix_are_its_diagonal_exactly():
+    n = 60
+    A = np.triu(np.random.default_rng(0).standard_normal((n, n)))
+    values = dense.eigenvalues(A)
+    np.testing.assert_array_equal(np.sort(values.real), np.sort(np.diagonal(A)))
+    np.testing.assert_array_equal(values.imag, 0)
+
+
+def test_eigenvalues_of_a_matrix_that_is_not_square():
+    with pytest.raises(ValueError, match=r"^a Jacobian of shape \(2, 3\) has no eigenvalues: it must be square$"):
+        dense.eigenvalues(np.ones((2, 3)))
+
+
+def test_padding():
+    np.testing.assert_array_equal(dense.padded(np.array([2.0, 1.0]), 4), [2, 1, 0, 0])
+    np.testing.assert_array_equal(dense.padded(np.array([2.0, 1.0]), 1), [2])
