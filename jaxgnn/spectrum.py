@@ -20,6 +20,8 @@ from jaxgnn.jacobian import (
     sensitivity_bound,
 )
 from jaxgnn.jacobian import sensitivity as node_sensitivity
+from jaxgnn.jacobian.density import smoothed
+from jaxgnn.jacobian.statistics import stochastic
 from jaxgnn.memory import available_bytes, peak_memory
 from jaxgnn.optimisers import TrainConfig
 from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
@@ -160,7 +162,8 @@ class Spectrum:
             "pattern": J.sparsity.pattern,
             "relative_error": J.sparsity.relative_error,
         }
-        self.arrays |= {f"{layer}/blocks/{name}": getattr(blocks, name) for name in ("data", "indices", "indptr")}
+        norms = J.block_norms()
+        self.arrays |= {f"{layer}/block_norms/{name}": getattr(norms, name) for name in ("data", "indices", "indptr")}
         record |= {"seconds": time.perf_counter() - started, "seconds_of": clock.seconds, "peak_memory": peak_memory()}
         parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in clock.seconds.items())
         say(f"layer {layer}: {record['accuracy']}")
@@ -175,12 +178,14 @@ class Spectrum:
         zero = f"zero below {statistics.rank_tolerance:.1e}: {statistics.null_dim.value:.0f}"
         return {
             "statistics": _plain(statistics),
+            "zero": {"count": int(statistics.null_dim.value), "all": True},
             "accuracy": f"all {values.size} singular values to 1e-12 of the largest, {J.dtype} entries; {zero}",
         }
 
     def _krylov(self, J: LayerJacobian, layer: int, clock: "Clock") -> dict[str, Any]:
         config = self.config
-        density = clock("density", lambda: J.density(config.probes, config.lanczos_steps))
+        rule = clock("density", lambda: J.quadrature(config.probes, config.lanczos_steps))
+        density = smoothed(rule)
         wanted = ["largest"]
         if config.smallest == "yes" or (config.smallest == "auto" and J.cheap_to_factorise()):
             wanted.append("smallest")
@@ -197,8 +202,11 @@ class Spectrum:
         said.append(f"density to {density.standard_error.max():.1e} (one standard error) and {density.bias.max():.1e}")
         if "smallest" in ends:
             said.append(f"{ends['smallest'].null_dim} singular values up to {ends['smallest'].rank_tolerance:.1e}")
-        statistics = J.statistics("lanczos", probes=config.probes, steps=config.lanczos_steps)
-        return {"statistics": _plain(statistics), "accuracy": "; ".join(said) + f"; {J.dtype} products"}
+        statistics = _plain(stochastic(rule, J.shape, float(np.finfo(J.dtype).eps)))
+        zero = {"count": round(statistics["null_dim"]["value"]), "all": False}
+        if "smallest" in ends and ends["smallest"].certified.all():
+            zero = {"count": ends["smallest"].null_dim, "all": True}
+        return {"statistics": statistics, "zero": zero, "accuracy": "; ".join(said) + f"; {J.dtype} products"}
 
     def _eigenvalues(self, J: LayerJacobian, layer: int) -> dict[str, Any]:
         if J.support[0].sum() <= self.config.eigenvalues_below or J.shape[0] <= self.config.top + 2:

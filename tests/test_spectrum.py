@@ -74,6 +74,14 @@ def test_the_law_beside_a_plain_layer_has_the_mean_square_of_its_weights(tmp_pat
     assert linear_layer_law(np.eye(2), shape=(3, 3), variance=1 / 3).mean_square == pytest.approx(1)
 
 
+def test_block_norms_are_those_of_the_dense_jacobian(tmp_path):
+    measured = spectrum(tmp_path)
+    f, h = measured.model.layer_fn(measured.parameters(), measured.task.graph, measured.task.x, layer=1)
+    J = jg.jacobian(f, h, measured.task.graph)
+    blocks = J.dense().reshape(34, 3, 34, 3)
+    np.testing.assert_allclose(J.block_norms().toarray(), np.sqrt(np.sum(blocks**2, axis=(1, 3))), rtol=1e-6)
+
+
 def test_auto_goes_by_size_and_says_so():
     J = jg.jacobian(lambda h: h**2, np.ones((8, 3)))
     assert choose(J, SpectrumConfig())[:2] == ("exact", "n d = 24 is at most 6,000 (--exact-below)")

@@ -2,12 +2,11 @@ import io
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 from matplotlib.collections import PolyCollection
 
 from jaxgnn.report import spectrum_plots
 from jaxgnn.report.plots import Line
-from jaxgnn.report.spectrum_plots import ByDistance, DensityCurve, Ranked, block_norms
+from jaxgnn.report.spectrum_plots import ByDistance, DensityCurve, Ranked
 
 EDGE_CASES = {
     "zeros": np.zeros(5),
@@ -127,19 +126,6 @@ def test_density_has_curve_bands_law_and_histogram():
     histogram = axes.patches[0].get_data()
     assert np.sum(histogram.values * np.diff(histogram.edges)) == pytest.approx(0.5)
     assert legend(figure) == ["exact (2 of 4 are 0)", "estimate", "law"]
-
-
-@pytest.mark.parametrize("kind", [np.asarray, sp.csr_matrix, sp.csr_array])
-def test_block_norms(kind):
-    J = np.random.default_rng(0).standard_normal((6, 8))
-    J[:2, :2] = 0
-    norms = block_norms(kind(J), (3, 4))
-    expected = [[np.linalg.norm(J[2 * v : 2 * v + 2, 2 * u : 2 * u + 2]) for u in range(4)] for v in range(3)]
-    np.testing.assert_allclose(norms, expected, rtol=1e-15)
-    assert block_norms(kind(np.zeros((0, 4))), (3, 4)).shape == (3, 4)
-    for blocks in ((4, 4), (3, 5), (0, 4)):
-        with pytest.raises(ValueError, match=r"^blocks=.*: a Jacobian of shape \(6, 8\) does not split into that many"):
-            block_norms(kind(J), blocks)
 
 
 def test_block_image_leaves_zeros_white():

@@ -1,5 +1,6 @@
 """The dense Jacobian by jacfwd, and exact spectra: zeros and independent blocks split off before LAPACK."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -8,6 +9,8 @@ import numpy as np
 import scipy.linalg as sl
 import scipy.sparse as sp
 from jaxtyping import Complex, Float
+
+from jaxgnn.precision import precision
 
 # Singular values above _SPLIT sigma_1 come from the Gram matrix, which knows them to about eps sigma_1 / _SPLIT.
 _SPLIT = 1e-3
@@ -55,21 +58,38 @@ def svdvals(A: sp.csr_matrix) -> Float[np.ndarray, "k"]:
     A = A / scale  # squares neither overflow nor vanish
     D = A.toarray()
     G = (A @ A.T).toarray() if A.nnz < 0.05 * D.size else D @ D.T
-    reduced, diagonal, off_diagonal, tau, _ = sl.lapack.dsytrd(G, lower=1, lwork=64 * m)
-    w = sl.eigh_tridiagonal(diagonal, off_diagonal, eigvals_only=True, check_finite=False)
+    w, vectors = _eigen(G)
     few = int(np.searchsorted(w, _SPLIT**2 * w[-1]))
     if few > m // 3:
         return scale * np.linalg.svd(D, compute_uv=False)
     large = scale * np.sqrt(w[few:])[::-1]
     if few == 0:
         return large
-    _, V = sl.eigh_tridiagonal(diagonal, off_diagonal, select="i", select_range=(0, few - 1), check_finite=False)
-    V[1:] = sl.lapack.dormqr("L", "N", reduced[1:, :-1], tau, V[1:], lwork=64 * few)[0]
+    V = vectors(few)
     GV = D @ (D.T @ V)
     residual = GV - V @ (V.T @ GV)
     G += w[-1] * (V @ V.T)
     V, _ = np.linalg.qr(V - sl.cho_solve(sl.cho_factor(G, overwrite_a=True), residual))
     return np.concatenate([large, scale * np.linalg.svd(D.T @ V, compute_uv=False)])
+
+
+def _eigen(G: Float[np.ndarray, "m m"]) -> tuple[np.ndarray, Callable[[int], np.ndarray]]:
+    """Eigenvalues of a symmetric G, ascending, and a function that gives the eigenvectors of the first k.
+
+    On a GPU where there is one (all vectors at once), else by LAPACK on the host.
+    """
+    if jax.default_backend() == "gpu":
+        with precision(np.float64):
+            w, V = (np.asarray(a) for a in jnp.linalg.eigh(G))
+        return w, lambda k: V[:, :k]
+    reduced, diagonal, off_diagonal, tau, _ = sl.lapack.dsytrd(G, lower=1, lwork=64 * len(G))
+
+    def vectors(k: int) -> np.ndarray:
+        _, V = sl.eigh_tridiagonal(diagonal, off_diagonal, select="i", select_range=(0, k - 1), check_finite=False)
+        V[1:] = sl.lapack.dormqr("L", "N", reduced[1:, :-1], tau, V[1:], lwork=64 * k)[0]
+        return V
+
+    return sl.eigh_tridiagonal(diagonal, off_diagonal, eigvals_only=True, check_finite=False), vectors
 
 
 def eigenvalues(J: Float[np.ndarray, "n n"] | sp.csr_matrix) -> Complex[np.ndarray, "n"]:

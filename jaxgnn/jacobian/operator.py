@@ -115,6 +115,13 @@ class LayerJacobian:
         """
         return self._sparse[0]
 
+    def block_norms(self) -> sp.csr_matrix:
+        """||d f(h)_v / d h_u||_F for all v and u, counted along the first axes, as a sparse matrix [m, n]."""
+        entries, (rows, columns) = self.sparse().tocoo(), self._products.block_shape
+        position = (entries.row // max(rows, 1), entries.col // max(columns, 1))
+        squares = sp.coo_matrix((entries.data.astype(np.float64) ** 2, position), shape=self._products.blocks)
+        return sp.csr_matrix(squares).sqrt()
+
     @property
     def sparsity(self) -> Sparsity:
         """How `sparse()` was found."""

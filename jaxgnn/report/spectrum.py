@@ -65,7 +65,8 @@ def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
             continue
         s = record["statistics"]
         numbers = [_with_error(s[name]) for name in ("mean_square", "variance_square", "mean_log")]
-        zero = f"{s['null_dim']['value']:.0f} of {min(record['shape']):,}"
+        least = "" if record["zero"]["all"] else "≥ "
+        zero = f"{least}{record['zero']['count']:,} of {min(record['shape']):,}"
         first = (str(record["layer"]), record["method"], f"{s['spectral']['value']:.4g}")
         rows.append((*first, f"{record['spectral_radius']:.4g}", *numbers, zero, f"{record['seconds']:.1f}"))
     return rows
@@ -152,10 +153,9 @@ def _plane(figures: Path, record: Mapping[str, Any], arrays: Arrays) -> FigureBl
 
 def _heat_map(figures: Path, record: Mapping[str, Any], arrays: Arrays) -> FigureBlock:
     k = record["layer"]
-    parts = (arrays[f"{k}/blocks/{name}"] for name in ("data", "indices", "indptr"))
-    J = sp.csr_matrix(tuple(parts), record["shape"])
-    figure = draw.jacobian_blocks(draw.block_norms(J, tuple(record["blocks"])))
-    share = J.nnz / max(J.shape[0] * J.shape[1], 1)
+    parts = tuple(arrays[f"{k}/block_norms/{name}"] for name in ("data", "indices", "indptr"))
+    figure = draw.jacobian_blocks(sp.csr_matrix(parts, record["blocks"]))
+    share = record["sparse"]["entries"] / max(record["shape"][0] * record["shape"][1], 1)
     sentence = f"Norm of ∂X⁽ˡ⁺¹⁾ᵥ/∂X⁽ˡ⁾ᵤ for all pairs of nodes; {share:.3%} of the Jacobian's entries are not 0."
     return FigureBlock(plots.save(figure, figures, f"layer-{k}-blocks"), "The Jacobian by block", sentence)
 
@@ -196,7 +196,8 @@ def _with_error(estimate: Mapping[str, float | None]) -> str:
 
 
 _ERRORS: Sequence[str] = (
-    "Means are over all singular values; zero counts those at most max(M, N) eps σ₁, and log σ leaves them out. "
+    "Means are over all singular values. Zero counts those up to max(M, N) eps σ₁, and log σ leaves them out (≥: those "
+    "of zero rows and columns; few Lanczos steps do not tell others near 0 apart, and mean log σ has them in it). "
     "Exact spectra are shown without an error, it is below 1e-6 of the number; ± is one standard error over probes. "
     "Under dynamical isometry the mean of σ² is 1 and its variance 0.",
 )

@@ -115,7 +115,7 @@ def singular_values_by_rank(lines: Mapping[str, Ranked], *, xlabel: str = "rank"
             axes.fill_between(rank, low, high, color=colour, alpha=0.25, linewidth=0)
     _whole_numbers(axes.xaxis)
     tops = [line.upper for line in lines.values() if line.upper is not None]
-    return _onlog_axis(figure, [*(line.values for line in lines.values()), *tops])
+    return _on_log_scale(figure, [*(line.values for line in lines.values()), *tops])
 
 
 def singular_value_density(
@@ -154,28 +154,15 @@ def singular_value_density(
     return _with_values(figure, np.concatenate([np.zeros(0), *map(_finite, parts)]))
 
 
-def block_norms(J: Float[np.ndarray, "M N"] | sp.csr_matrix, blocks: tuple[int, int]) -> Float[np.ndarray, "m n"]:
-    """||J_vu||_F [m, n] of a Jacobian of m x n equal blocks, dense or sparse.
-
-    Raises ValueError where J does not split into that many.
-    """
-    entries, (out, inputs) = sp.coo_matrix(J), blocks
-    rows, columns = J.shape[0], J.shape[1]  # pyright: ignore[reportOptionalSubscript]
-    if min(blocks) < 1 or rows % out or columns % inputs:
-        raise ValueError(f"blocks={blocks}: a Jacobian of shape {J.shape} does not split into that many")
-    # ||J_vu||_F^2 is the sum of the squared entries that lie in block (v, u).
-    position = (entries.row // max(rows // out, 1), entries.col // max(columns // inputs, 1))
-    return np.sqrt(sp.coo_matrix((entries.data**2, position), shape=blocks).toarray())
-
-
-def jacobian_blocks(norms: Float[np.ndarray, "m n"], *, label: str = "norm of the block") -> Figure:
+def jacobian_blocks(norms: Float[np.ndarray, "m n"] | sp.csr_matrix, *, label: str = "norm of the block") -> Figure:
     """An image of ||J_vu||_F over nodes v (output, downwards) and u (input, to the right); zeros are white.
 
     Colours are logarithmic over at most 12 decades. Beyond 400 nodes a pixel is the norm of several blocks together.
     """
     figure, axes = new_figure(xlabel="node u (input)", ylabel="node v (output)")
     axes.grid(False)
-    image = _binned(np.where(np.isfinite(norms), norms, 0.0))
+    norms = sp.coo_matrix(norms)
+    image = _binned(norms)
     positive = image[image > 0]
     if positive.size:
         high = float(positive.max())
@@ -214,7 +201,7 @@ def sensitivity_by_distance(lines: Mapping[str, ByDistance]) -> Figure:
     if bound:
         axes.plot([], [], "k--", linewidth=1.2, label="bound")
     _whole_numbers(axes.xaxis)
-    return _onlog_axis(figure, [part for line in lines.values() for part in line[1:] if part is not None])
+    return _on_log_scale(figure, [part for line in lines.values() for part in line[1:] if part is not None])
 
 
 def lyapunov_exponents(lines: Mapping[str, Line]) -> Figure:
@@ -255,15 +242,18 @@ def _counted(name: str, values: np.ndarray) -> str:
     return f"{name} ({', '.join(parts)})" if parts else name
 
 
-def _binned(norms: np.ndarray) -> np.ndarray:
-    """At most 400 x 400: the root of the sum of squares of neighbouring blocks."""
-    for axis, size in enumerate(norms.shape):
-        if size > _PIXELS:
-            norms = np.hypot.reduceat(norms, np.arange(_PIXELS) * size // _PIXELS, axis=axis)
-    return norms
+def _binned(norms: sp.coo_matrix) -> np.ndarray:
+    """At most 400 x 400: the root of the sum of squares of neighbouring blocks, those that are not finite left out."""
+    pixels = tuple(min(size, _PIXELS) for size in norms.shape)
+    kept = np.isfinite(norms.data)
+    image = np.zeros(pixels)
+    at = tuple(i[kept].astype(np.int64) * p // n for i, p, n in zip(norms.coords, pixels, norms.shape, strict=True))
+    largest = float(norms.data[kept].max(initial=0.0)) or 1.0
+    np.add.at(image, at, (norms.data[kept] / largest) ** 2)
+    return largest * np.sqrt(image)
 
 
-def _onlog_axis(figure: Figure, values: list[np.ndarray]) -> Figure:
+def _on_log_scale(figure: Figure, values: list[np.ndarray]) -> Figure:
     joined = np.concatenate([np.zeros(0), *map(np.ravel, values)])
     positive = joined[np.isfinite(joined) & (joined > 0)]
     if positive.size:
