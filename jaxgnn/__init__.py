@@ -9,6 +9,8 @@ from jaxgnn.graph import Graph as Graph
 from jaxgnn.graph import components as components
 from jaxgnn.graph import prepare as prepare
 from jaxgnn.jacobian import jacobian as jacobian
+from jaxgnn.jacobian import lyapunov as lyapunov
+from jaxgnn.jacobian import sensitivity as sensitivity
 from jaxgnn.model import DeepGNN as DeepGNN
 from jaxgnn.optimisers import TrainConfig as TrainConfig
 from jaxgnn.probe import probe as probe

@@ -3,6 +3,10 @@
 import os
 from types import SimpleNamespace
 
+# Side by side with others, a test gets one thread for LAPACK: threads that wait for each other take ten times as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import jax
 import numpy as np
 import pytest

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from matfree import decomp
 from scipy.fft import dct
 
+from jaxgnn.jacobian.linear import generator
 from jaxgnn.memory import require_memory
 
 _GRID = 400
@@ -100,7 +101,7 @@ def sample(rows: np.ndarray, columns: np.ndarray, probes: int, dtype: np.dtype, 
     """Normal vectors on the rows or columns of J that are not zero: those of which there are fewer."""
     transposed = rows.sum() < columns.sum()
     support = rows if transposed else columns
-    start = np.where(support, np.random.default_rng(seed).standard_normal((probes, support.size)), 0.0)
+    start = np.where(support, generator(seed).standard_normal((probes, support.size)), 0.0)
     return Sampled(start.astype(dtype), bool(transposed), int(support.sum()), min(rows.size, columns.size))
 
 
@@ -110,10 +111,13 @@ def quadrature(f, h, sampled: Sampled, *, steps: int) -> Quadrature:
     Without re-orthogonalisation: what rounding adds are copies of Ritz values that have converged, which share their
     weight, so that the rule stays as accurate (Greenbaum 1989).
     """
+    probes = len(sampled.start)
+    if sampled.size == 0:  # J is 0
+        return Quadrature(np.zeros((probes, 1)), np.ones((probes, 1)), 0, sampled.total, 1)
     steps = min(steps, sampled.size)
     each = steps * (int(np.prod(np.shape(h))) + sampled.start.shape[1]) * sampled.start.itemsize
     require_memory(3 * each, f"{steps} Lanczos vectors of both sides", "fewer steps")
-    group = max(1, _GROUP_BYTES // each)
+    group = min(probes, max(1, _GROUP_BYTES // each))
     rules = []
     for first in range(0, len(sampled.start), group):
         start = sampled.start[first : first + group]
@@ -149,6 +153,7 @@ def from_moments(
 
     Raises ValueError where a moment exceeds 1: then `top` is below sigma_1.
     """
+    moments = moments if size else np.zeros_like(moments)  # J is 0: no start vector could be normalised
     if np.abs(moments).max(initial=0.0) > 1 + 1e-3:
         raise ValueError(f"a Chebyshev moment exceeds 1: {top:.6g} is below the largest singular value")
     degree = 2 * (moments.shape[1] - 1)
@@ -189,7 +194,7 @@ def _moments(matvec, start, top, steps: int):
     first = apply(start)
     _, pairs = jax.lax.scan(step, (start, first), length=steps - 1)
     m0, m1 = start @ start, first @ start
-    return jnp.concatenate([jnp.stack([m0, m1]), (pairs - jnp.stack([m0, m1])).ravel()])
+    return jnp.concatenate([jnp.stack([m0, m1]), (pairs - jnp.stack([m0, m1])[None]).ravel()])
 
 
 def _matvec(f, h, transposed: bool):

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from jaxgnn.jacobian.inertia import ShiftedFactor
 from jaxgnn.jacobian.krylov import largest_ritz
+from jaxgnn.jacobian.linear import generator
 from jaxgnn.jacobian.sparse import Products
 
 _ROUNDING = 50  # Ritz values are known to this many eps of the products' precision, times the largest
@@ -62,11 +63,14 @@ def largest(
     values, slack = ritz.values, ritz.residuals + rounding
     upper, certified = values[:k] + slack[:k], np.zeros(k, bool)
     if factorise is not None and values[0] > 0:
-        gaps = _gaps(values[: k + _EXTRA], slack[: k + _EXTRA], k)
+        # Values that may be 0 are after the last gap: a shift is positive.
+        known = int(np.argmin(np.append(values[:k] > 12 * slack[:k], False)))
+        gaps = _gaps(values[: k + _EXTRA], slack[: k + _EXTRA], known)
         shift = gaps.shift
         factor = factorise(shift)
-        if factor.count == gaps.before and (gaps.before == 0 or gaps.floor > shift + factor.error):
-            together = float(np.linalg.norm(ritz.residuals[: gaps.before])) + rounding
+        together = float(np.linalg.norm(ritz.residuals[: gaps.before])) + rounding
+        lowest = values[gaps.before - 1] - together if gaps.before else np.inf
+        if factor.count == gaps.before and lowest > shift + factor.error:
             upper = np.where(np.arange(k) < gaps.before, values[:k] + together, shift + factor.error)
             certified[:] = True
     return Extremes(values[:k], values[:k] - rounding, upper, certified, products=ritz.products)
@@ -79,6 +83,8 @@ def smallest(J: sp.csr_matrix, k: int, *, rank_tolerance: float, top: float, fac
     of that count as its lower bound.
     """
     size, (m, n) = min(J.shape), J.shape
+    if rank_tolerance == 0:  # J is 0
+        return _none()._replace(null_dim=size, rank_tolerance=0.0)
     at_zero = factorise(rank_tolerance)
     positive = at_zero.count
     safe = at_zero.error < 0.5 * rank_tolerance
@@ -97,7 +103,7 @@ def smallest(J: sp.csr_matrix, k: int, *, rank_tolerance: float, top: float, fac
     A = sp.block_array([[None, J], [J.T, None]], format="csr")
     inverse = sp.linalg.LinearOperator(A.shape, nearest.solve, dtype=np.float64)
     wanted = min(k + _EXTRA, positive, m + n - 1)
-    start = np.random.default_rng(0).standard_normal(m + n)
+    start = generator(0).standard_normal(m + n)
     ncv = min(m + n, max(3 * wanted, wanted + 40))
     values, X = sp.linalg.eigsh(A, wanted, sigma=nearest.shift, which="LA", OPinv=inverse, v0=start, ncv=ncv)
     order = np.argsort(values)
@@ -111,7 +117,8 @@ def smallest(J: sp.csr_matrix, k: int, *, rank_tolerance: float, top: float, fac
         # Values ascend here: the gap is found among their negatives, which descend.
         gaps = _gaps(-values, slack, k, relative_to=values[min(k, wanted - 1)])
         at_gap = factorise(-gaps.shift)
-        if positive - at_gap.count == gaps.before and -gaps.floor < at_gap.shift - at_gap.error:
+        highest = values[gaps.before - 1] + together if gaps.before else -np.inf
+        if positive - at_gap.count == gaps.before and highest < at_gap.shift - at_gap.error:
             lower = np.where(np.arange(k) < gaps.before, values[:k] - together, at_gap.shift - at_gap.error)
             certified[:] = True
     return Extremes(values[:k], lower, values[:k] + together, certified, null_dim, rank_tolerance)
@@ -130,11 +137,10 @@ def from_all(
 
 
 class _Gap(NamedTuple):
-    """A shift between values[before - 1] and values[before], and the least that the former can be."""
+    """A shift between values[before - 1] and values[before]."""
 
     before: int
     shift: float
-    floor: float
 
 
 def _gaps(values: np.ndarray, slack: np.ndarray, k: int, relative_to: float | None = None) -> _Gap:
@@ -146,8 +152,8 @@ def _gaps(values: np.ndarray, slack: np.ndarray, k: int, relative_to: float | No
         if floor - ceiling > _GAP * scale:
             # In the middle beyond the k-th; where values follow that are asked for, close to them.
             part = 0.5 if before >= k else 0.02
-            return _Gap(before, float(ceiling + part * (floor - ceiling)), float(floor))
-    return _Gap(0, float(values[0] + 2 * slack[0] + _GAP * scale), np.inf)
+            return _Gap(before, float(ceiling + part * (floor - ceiling)))
+    return _Gap(0, float(values[0] + 2 * slack[0] + _GAP * scale))
 
 
 def _none() -> Extremes:

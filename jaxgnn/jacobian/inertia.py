@@ -2,9 +2,14 @@
 
 J [m, n] has its rows and columns grouped by graph node. A = [[0, J], [J^T, 0]] has the eigenvalues +-sigma_i and
 zeros, so for s > 0 Sylvester's law of inertia gives #{sigma_i > s} = #{positive pivots of A - s I}.
+
+A front holds what is eliminated together, its own unknowns and those that the fronts below have left, and its boundary.
+It is rotated to the eigenvectors of the first: those whose eigenvalue is not small beside their coupling to the
+boundary are pivots, the others are delayed to the parent front. These are nearly all null vectors of what lies below,
+with the eigenvalue -s or a few times that: far more than those when s is tiny. As they are coupled to the boundary
+through few combinations, QR finds the rest, which need not wait.
 """
 
-import heapq
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,58 +17,24 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from jaxgnn.jacobian.ordering import EIGEN_ROOT, Ordering, order
 from jaxgnn.memory import require_memory
 
+__all__ = ["Ordering", "ShiftedFactor", "order"]
+
 THRESHOLD = 0.05  # a pivot is at least this fraction of its coupling to what remains
-DENSE = 0.7  # the rest becomes one front where its sparsest node is linked to this fraction of it
-MERGED = 40  # variables of a front that is worth merging with its parent
-EIGEN_ROOT = 256  # up to this size a root is eliminated by eigh, above by Bunch-Kaufman
-CHUNK, ROOT = 192, 800  # unknowns eliminated at a time where all is linked, and at its end
-GROWTH = 1.25  # the delayed are searched for weakly coupled combinations when they have become this much more
+SPREAD = 30.0  # delayed unknowns up to this times the median size are rotated together
+GROWTH = 1.25  # the delayed are searched for uncoupled combinations when they have become this much more
+WORTHWHILE = 0.85  # a search that reduces the delayed to less than this fraction is acted on
 EPS = float(np.finfo(np.float64).eps)
 
 
-class Front(NamedTuple):
-    """What is eliminated together: unknown i < m is row i of J, unknown m + j its column j.
-
-    Attributes:
-      own: [k], the unknowns eliminated here.
-      boundary: [b], the later unknowns that they are linked to.
-      entries: positions in J.data of the entries first met here.
-      parent: the front that takes what is left, -1 for a root.
-    """
-
-    own: Int[np.ndarray, "k"]
-    boundary: Int[np.ndarray, "b"]
-    entries: Int[np.ndarray, "e"]
-    parent: int
-
-
-class Ordering(NamedTuple):
-    """A minimum-degree elimination of J's pattern, for any number of shifts. Made by `order`.
-
-    Attributes:
-      fronts: children before parents.
-      indptr, indices: J's pattern.
-      shape: (m, n).
-      bytes: memory of the factors and of the fronts underway, estimated.
-      flops: of one factorisation, estimated. Both guess how many pivots are delayed from |columns - rows|.
-    """
-
-    fronts: list[Front]
-    indptr: Int[np.ndarray, "m+1"]
-    indices: Int[np.ndarray, "nnz"]
-    shape: tuple[int, int]
-    bytes: int
-    flops: float
-
-
 class Pivots(NamedTuple):
-    """Rotates the first k of `unknowns` by Q^T, then eliminates the first a of those.
+    """Rotates the first k of `unknowns` by Q^T, then eliminates the first a of those, coupled to the last b only.
 
-    Attributes: unknowns [k + b]; Q [k, k] orthogonal; L [k + b - a, a]; theta [a], the pivots.
+    Attributes: unknowns [k + b]; Q [k, k] orthogonal; L [b, a]; theta [a], the pivots.
     """
 
     unknowns: np.ndarray
@@ -78,24 +49,24 @@ class Pivots(NamedTuple):
         k, a = len(self.Q), self.theta.size
         y = self.Q.T @ x[self.unknowns[:k]]
         x[self.unknowns[:k]] = y
-        x[self.unknowns[a:]] -= self.L @ y[:a]
+        x[self.unknowns[k:]] -= self.L @ y[:a]
 
     def backward(self, x: np.ndarray) -> None:
         k, a = len(self.Q), self.theta.size
         y = x[self.unknowns[:k]]
-        y[:a] = y[:a] / self.theta[:, None] - self.L.T @ x[self.unknowns[a:]]
+        y[:a] = y[:a] / self.theta[:, None] - self.L.T @ x[self.unknowns[k:]]
         x[self.unknowns[:k]] = self.Q @ y
 
     def transpose(self, x: np.ndarray) -> None:
         k, a = len(self.Q), self.theta.size
         x[self.unknowns[:k]] = self.Q.T @ x[self.unknowns[:k]]
-        x[self.unknowns[:a]] += self.L.T @ x[self.unknowns[a:]]
+        x[self.unknowns[:a]] += self.L.T @ x[self.unknowns[k:]]
 
     def product(self, x: np.ndarray) -> None:
         k, a = len(self.Q), self.theta.size
         y = x[self.unknowns[:a]] * self.theta[:, None]
         x[self.unknowns[:a]] = y
-        x[self.unknowns[a:]] += self.L @ y
+        x[self.unknowns[k:]] += self.L @ y
         x[self.unknowns[:k]] = self.Q @ x[self.unknowns[:k]]
 
 
@@ -121,8 +92,14 @@ class Reflection(NamedTuple):
     product = backward
 
 
-class Root(NamedTuple):
-    """L D L^T of a dense root; D has `diagonal` [k], and `off` [k], not zero at i where i, i + 1 are a 2 x 2 block."""
+class Block(NamedTuple):
+    """Eliminates the first a of `unknowns` by L D L^T.
+
+    Attributes:
+      unknowns: [a + b].
+      L: [a + b, a], its first a rows lower triangular.
+      diagonal, off: [a], of D; off is not zero at i where i, i + 1 are a 2 x 2 block.
+    """
 
     unknowns: np.ndarray
     L: np.ndarray
@@ -139,11 +116,15 @@ class Root(NamedTuple):
         return np.count_nonzero(self.diagonal[alone] > 0) + np.count_nonzero(np.linalg.eigvalsh(blocks) > 0)
 
     def forward(self, x: np.ndarray) -> None:
-        x[self.unknowns] = _triangular(self.L, x[self.unknowns], 0)
+        a = self.diagonal.size
+        y = _triangular(self.L[:a], x[self.unknowns[:a]], 0)
+        x[self.unknowns[:a]] = y
+        x[self.unknowns[a:]] -= self.L[a:] @ y
 
     def backward(self, x: np.ndarray) -> None:
-        # [[a, b], [b, c]]^-1 = [[c / b, -1], [-1, a / b]] / (b (a c / b^2 - 1)): b is the largest.
-        i, y = np.flatnonzero(self.off), x[self.unknowns]
+        # [[p, b], [b, r]]^-1 = [[r / b, -1], [-1, p / b]] / (b (p r / b^2 - 1)): b is the largest.
+        a, i = self.diagonal.size, np.flatnonzero(self.off)
+        y = x[self.unknowns[:a]]
         b = self.off[i, None]
         p, r = self.diagonal[i, None] / b, self.diagonal[i + 1, None] / b
         scale = 1 / (b * (p * r - 1))
@@ -152,136 +133,39 @@ class Root(NamedTuple):
         diagonal[i] = diagonal[i + 1] = 1.0
         y /= diagonal[:, None]
         y[i], y[i + 1] = first, second
-        x[self.unknowns] = _triangular(self.L, y, 1)
+        x[self.unknowns[:a]] = _triangular(self.L[:a], y - self.L[a:].T @ x[self.unknowns[a:]], 1)
 
     def transpose(self, x: np.ndarray) -> None:
-        x[self.unknowns] = self.L.T @ x[self.unknowns]
+        x[self.unknowns[: self.diagonal.size]] = self.L.T @ x[self.unknowns]
 
     def product(self, x: np.ndarray) -> None:
-        i, x_root = np.flatnonzero(self.off), x[self.unknowns]
-        y = self.diagonal[:, None] * x_root
-        y[i] += self.off[i, None] * x_root[i + 1]
-        y[i + 1] += self.off[i, None] * x_root[i]
-        x[self.unknowns] = self.L @ y
-
-
-def order(J: sp.csr_matrix, row_blocks: Int[np.ndarray, "m"], column_blocks: Int[np.ndarray, "n"]) -> Ordering:
-    """Orders the elimination of A - s I by node: row i of J belongs to row_blocks[i], column j to column_blocks[j].
-
-    Raises ValueError where the blocks do not have J's shape.
-    """
-    m, n = J.shape
-    if np.shape(row_blocks) != (m,) or np.shape(column_blocks) != (n,):
-        raise ValueError(
-            f"row_blocks and column_blocks have shapes {np.shape(row_blocks)} and {np.shape(column_blocks)}: "
-            f"a matrix of shape {J.shape} needs ({m},) and ({n},)"
-        )
-    _, block = np.unique(np.concatenate([row_blocks, column_blocks]), return_inverse=True)
-    nodes = int(block.max(initial=-1)) + 1
-    size = np.bincount(block, minlength=nodes)
-    members = np.split(np.argsort(block, kind="stable"), np.cumsum(size)[:-1])
-    rows = np.repeat(np.arange(m), np.diff(J.indptr))
-    columns = m + J.indices.astype(np.int64)
-    groups = _merged(_minimum_degree(size, block[rows], block[columns]), size)
-    front_of = np.zeros(nodes, np.int64)
-    for index, (own, _) in enumerate(groups):
-        front_of[own] = index
-    first = np.minimum(front_of[block[rows]], front_of[block[columns]])
-    entries = np.split(np.argsort(first, kind="stable"), np.cumsum(np.bincount(first, minlength=len(groups)))[:-1])
-
-    def unknowns(of: list[int]) -> np.ndarray:
-        return np.concatenate([np.zeros(0, np.int64), *(members[v] for v in of)])
-
-    fronts = [
-        Front(unknowns(own), unknowns(boundary), entries[index], min((int(front_of[v]) for v in boundary), default=-1))
-        for index, (own, boundary) in enumerate(groups)
-    ]
-    return Ordering(fronts, J.indptr.copy(), J.indices.copy(), (m, n), *_cost(fronts, m))
-
-
-def _minimum_degree(size: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[tuple[list[int], list[int]]]:
-    """(own nodes, boundary nodes) of each front: the node with the fewest links first, the rest once it is dense."""
-    nodes = len(size)
-    links = [set() for _ in range(nodes)]
-    for u, v in zip(*np.divmod(np.unique(a * nodes + b), max(nodes, 1)), strict=True):
-        if u != v:
-            links[u].add(int(v))
-            links[v].add(int(u))
-    heap = [(len(neighbours), v) for v, neighbours in enumerate(links)]
-    heapq.heapify(heap)
-    left, groups = set(range(nodes)), []
-    while left:
-        degree, v = heapq.heappop(heap)
-        if v not in left or degree != len(links[v]):
-            continue
-        if degree >= DENSE * (len(left) - 1) and degree > 0:
-            return groups + _chunks(sorted(left), size)
-        left.remove(v)
-        groups.append(([v], list(links[v])))
-        for u in links[v]:
-            links[u] |= links[v]
-            links[u] -= {u, v}
-            heapq.heappush(heap, (len(links[u]), u))
-    return groups
-
-
-def _chunks(left: list[int], size: np.ndarray) -> list[tuple[list[int], list[int]]]:
-    """Densely linked nodes as a chain of fronts of about CHUNK unknowns, the last one a root of up to ROOT."""
-    groups = []
-    while size[left].sum() > ROOT:
-        end = max(int(np.searchsorted(np.cumsum(size[left]), CHUNK)), 1)
-        groups.append((left[:end], left[end:]))
-        left = left[end:]
-    return [*groups, (left, [])]
-
-
-def _merged(groups: list[tuple[list[int], list[int]]], size: np.ndarray) -> list[tuple[list[int], list[int]]]:
-    """The fronts with small ones merged into their parents; boundaries in the order of elimination."""
-    rank = np.zeros(len(size), np.int64)
-    for index, (own, _) in enumerate(groups):
-        rank[own] = index
-    weight = [sum(int(size[v]) for v in own) for own, _ in groups]
-    into = list(range(len(groups)))
-    for index, (own, boundary) in enumerate(groups):
-        parent = min((int(rank[v]) for v in boundary), default=-1)
-        if parent >= 0 and weight[index] + weight[parent] <= MERGED:
-            groups[parent][0].extend(own)
-            weight[parent] += weight[index]
-            into[index] = parent
-    kept = [index for index in range(len(groups)) if into[index] == index]
-    return [(groups[index][0], sorted(groups[index][1], key=lambda v: (rank[v], v))) for index in kept]
-
-
-def _cost(fronts: list[Front], m: int) -> tuple[int, float]:
-    # Of the |columns - rows| that have no partner below a front, at most half its boundary stays coupled to it.
-    unpaired, waiting = np.zeros(len(fronts) + 1), np.zeros(len(fronts) + 1)
-    factors = peak = pending = flops = 0.0
-    for index, front in enumerate(fronts):
-        own, b, below = front.own.size, front.boundary.size, unpaired[index]
-        k = own + below
-        d = min(below + abs(2 * np.count_nonzero(front.own >= m) - own), b / 2)
-        active = min(k, 2 * own)
-        peak = max(peak, factors + pending + 3 * (k + b) ** 2)
-        pending += (d + b) ** 2 * (b > 0) - waiting[index]
-        factors += active * (k + b)
-        # Bunch-Kaufman, or the eigenvectors of a front's unknowns, rotations and the update of the rest.
-        dense = front.parent < 0 and k > EIGEN_ROOT
-        flops += k**3 / 3 if dense else 10 * active**3 + 4 * active * (k + b) ** 2
-        unpaired[front.parent] += d
-        waiting[front.parent] += (d + b) ** 2
-    return int(8 * max(peak, factors)), flops
+        a, i = self.diagonal.size, np.flatnonzero(self.off)
+        z = x[self.unknowns[:a]]
+        y = self.diagonal[:, None] * z
+        y[i] += self.off[i, None] * z[i + 1]
+        y[i + 1] += self.off[i, None] * z[i]
+        x[self.unknowns[:a]] = 0.0
+        x[self.unknowns] += self.L @ y
 
 
 class _Rest(NamedTuple):
     """Left of a front: the Schur complement S on `unknowns`, the first `delayed` of them to be eliminated above.
 
-    `deflated` of them were left when all were last searched for weakly coupled combinations.
+    `searched` of them were left when they were last searched for uncoupled combinations.
     """
 
     unknowns: np.ndarray
     delayed: int
-    deflated: int
+    searched: int
     S: np.ndarray
+
+
+class _Left(NamedTuple):
+    """A matrix on `unknowns`, and how many of the first of them are still to be eliminated."""
+
+    F: np.ndarray
+    unknowns: np.ndarray
+    delayed: int
 
 
 class ShiftedFactor:
@@ -307,7 +191,7 @@ class ShiftedFactor:
         self.ordering = ordering
         self._J = J
         self._tiny = 16 * EPS * float(np.sqrt(_largest_sum(J, 0) * _largest_sum(J, 1)))
-        self._steps: list[Pivots | Reflection | Root] = []
+        self._steps: list[Pivots | Reflection | Block] = []
         self.delayed = 0
         self._factorise()
         self.count = sum(step.positive() for step in self._steps)
@@ -374,71 +258,147 @@ class ShiftedFactor:
             np.add.at(F, (i, j), J.data[front.entries])
             np.add.at(F, (j, i), J.data[front.entries])
             F[np.arange(k), np.arange(k)] = -self.shift
-            deflated = max((rest.deflated for rest in below), default=0)
+            searched = max((rest.searched for rest in below), default=0)
             while below:
                 rest = below.pop()
                 _add(F, place[rest.unknowns], rest.S)
             if front.parent >= 0:
-                waiting[front.parent].append(self._front(F, unknowns, k, summed, deflated))
+                waiting[front.parent].append(self._front(F, unknowns, k, summed, searched))
             elif summed > EIGEN_ROOT:
                 self._steps.append(_bunch_kaufman(F, unknowns, self._tiny))
             else:
                 self._eliminate(F, unknowns, summed)
 
-    def _front(self, F: np.ndarray, unknowns: np.ndarray, k: int, summed: int, deflated: int) -> "_Rest":
-        passive = max(summed - 2 * k, 0)
-        if passive:
-            # Of the delayed only k combinations are coupled to the k own unknowns: the others need not take part.
-            V, T = _householder(F[k:summed, :k])
-            F[k:summed] -= V @ (T.T @ (V.T @ F[k:summed]))
-            F[:, k:summed] -= ((F[:, k:summed] @ V) @ T) @ V.T
-            self._steps.append(Reflection(unknowns[k:summed], V, T))
-        F, unknowns, active = self._eliminate(F, unknowns, summed - passive, search=passive == 0)
-        d = active + passive
-        if not passive:
-            deflated = d
-        elif d > min(GROWTH * deflated, unknowns.size - d):
-            F, unknowns, d = self._eliminate(F, unknowns, d)
-            deflated = d
+    def _front(self, F: np.ndarray, unknowns: np.ndarray, k: int, summed: int, searched: int) -> _Rest:
+        """Eliminates what it can of the first `summed` unknowns: k own and those delayed below."""
+        F, unknowns, active = self._set_aside(F, unknowns, k, summed)
+        F, unknowns, left = self._eliminate(F, unknowns, active)
+        d = left + summed - active
+        if d > min(GROWTH * searched, unknowns.size - d):
+            F, unknowns, d = self._deflate(F, unknowns, d)
+            searched = d
         self.delayed += d
-        return _Rest(unknowns, d, deflated, F)
+        return _Rest(unknowns, d, searched, F.copy())
 
-    def _eliminate(
-        self, F: np.ndarray, unknowns: np.ndarray, k: int, search: bool = True
-    ) -> tuple[np.ndarray, np.ndarray, int]:
-        """Eliminates what is safe of the first k unknowns: the Schur complement, its unknowns, how many are delayed."""
-        while k:
-            theta, Q = np.linalg.eigh(F[:k, :k])
-            C = Q.T @ F[:k, k:]
-            safe = _safe(theta, np.linalg.norm(C, axis=1), self._tiny)
-            # Q^T F Q is diag(theta), so that the delayed are untouched by these pivots; then R makes more of them safe.
-            R, again = np.eye(int((~safe).sum())), 0
-            if search:
-                R, again = _weakly_coupled(theta[~safe], C[~safe], self._tiny)
-            a = np.count_nonzero(safe) + again
-            if a == 0:
-                break
-            Q = np.concatenate([Q[:, safe], Q[:, ~safe] @ R], axis=1)
-            T = (R.T * theta[~safe]) @ R
-            C = np.concatenate([C[safe], R.T @ C[~safe]])
-            pivots = np.concatenate([theta[safe], np.diagonal(T)[:again]])
-            pivots[pivots == 0] = -self._tiny
-            B = np.zeros((a, unknowns.size - a))
-            B[a - again :, : k - a] = T[:again, again:]
-            B[:, k - a :] = C[:a]
-            size = np.linalg.norm(B, axis=1)
-            B[(size <= 2 * self._tiny) & (np.abs(pivots) < size)] = 0.0  # part of the error
-            L = (B / pivots[:, None]).T
-            F = F[a:, a:]
-            F[: k - a, : k - a] = T[again:, again:]
-            F[: k - a, k - a :] = C[a:]
-            F[k - a :, : k - a] = C[a:].T
-            F -= L @ B
-            self._steps.append(Pivots(unknowns, Q, L, pivots))
-            unknowns, k = unknowns[a:], k - a
-            if again == 0:
-                break
-        return F, unknowns, k
+    def _set_aside(self, F: np.ndarray, unknowns: np.ndarray, k: int, summed: int) -> _Left:
+        """Rotates the delayed so that the last of them are hardly coupled to the own k: how many others there are."""
+        if summed == k:
+            return _Left(F, unknowns, k)
+        magnitude, light = _light(F[k:summed, k:summed])
+        start, limit = summed - np.count_nonzero(light), self._limit(magnitude[light])
+        F, unknowns = _permuted(F, unknowns, k, np.argsort(light, kind="stable"))
+        C = F[start:summed, :k]
+        C = C[:, np.linalg.norm(C, axis=0) > limit]
+        if C.shape[1] >= C.shape[0]:
+            return _Left(F, unknowns, summed)
+        # C = H [R; 0]
+        self._reflect(F, unknowns, start, *_householder(C))
+        return _Left(F, unknowns, start + C.shape[1])
+
+    def _deflate(self, F: np.ndarray, unknowns: np.ndarray, d: int) -> _Left:
+        """Finds combinations of the delayed that are hardly coupled to the boundary, and eliminates them."""
+        magnitude, light = _light(F[:d, :d])
+        end, limit = np.count_nonzero(light), self._limit(magnitude[light])
+        F, unknowns = _permuted(F, unknowns, 0, np.argsort(~light, kind="stable"))
+        strong = end + np.flatnonzero(np.linalg.norm(F[:end, end:], axis=0) > limit)
+        # C = H [0; R], from the last row up: the first a combinations are not coupled to the strong columns.
+        a = max(end - strong.size, 0)
+        if a:
+            C = np.ascontiguousarray(F[:end, strong][::-1])
+            V, T = _householder(C)
+            self._reflect(F, unknowns, 0, np.ascontiguousarray(V[::-1]), T, known=strong)
+            R = (C - V @ (T.T @ (V.T @ C)))[: strong.size]
+            F[:a, strong], F[strong, :a] = 0.0, 0.0
+            F[a:end, strong] = R[::-1]
+            F[strong, a:end] = R[::-1].T
+        # There are more where the rank is smaller.
+        V, T = _householder(F[a:end, strong][::-1], limit)
+        if len(T) <= WORTHWHILE * len(V):
+            self._reflect(F, unknowns, a, np.ascontiguousarray(V[::-1]), T)
+            a = end - len(T)
+        if a == 0:
+            return _Left(F, unknowns, d)
+        rest = self._eliminate_definite(F, unknowns, a) or self._eliminate(F, unknowns, a)
+        return rest._replace(delayed=rest.delayed + d - a)
+
+    def _limit(self, magnitude: np.ndarray) -> float:
+        return max(self._tiny, float(magnitude.max()) / THRESHOLD)
+
+    def _reflect(
+        self, F: np.ndarray, unknowns: np.ndarray, start: int, V: np.ndarray, T: np.ndarray, known: np.ndarray | None = None
+    ) -> None:
+        """F = H^T F H, H = I - V T V^T on the unknowns from `start` on, except where they meet `known`."""
+        here = slice(start, start + len(V))
+        # H^T F H = F - V W^T - W V^T, W = Y - V T^T V^T Y / 2, Y = F V T
+        Y = F[here, here] @ V @ T
+        P = V @ (Y - V @ (T.T @ (V.T @ Y)) / 2).T
+        F[here, here] -= P
+        F[here, here] -= P.T
+        others = np.ones(len(F), bool)
+        others[here] = False
+        others[known if known is not None else []] = False
+        others = np.flatnonzero(others)
+        X = F[here, others]
+        X -= V @ (T.T @ (V.T @ X))
+        F[here, others] = X
+        F[others, here] = X.T
+        self._steps.append(Reflection(unknowns[here], V, T))
+
+    def _eliminate(self, F: np.ndarray, unknowns: np.ndarray, k: int) -> _Left:
+        """Eliminates what is safe of the first k unknowns, in their eigenvectors."""
+        theta, Q = np.linalg.eigh(F[:k, :k])
+        C = Q.T @ F[:k, k:]
+        coupling = np.linalg.norm(C, axis=1)
+        safe = (np.abs(theta) >= THRESHOLD * coupling) | (coupling <= self._tiny)
+        a = np.count_nonzero(safe)
+        if a == 0:
+            return _Left(F, unknowns, k)
+        pivots, B, coupling = theta[safe], C[safe], coupling[safe]
+        pivots[pivots == 0] = -self._tiny
+        B[(coupling <= 2 * self._tiny) & (np.abs(pivots) < coupling)] = 0.0  # part of the error
+        L = (B / pivots[:, None]).T
+        self._steps.append(Pivots(unknowns, np.concatenate([Q[:, safe], Q[:, ~safe]], axis=1), L, pivots))
+        # The delayed are not touched by these pivots: Q^T F Q is diag(theta).
+        F[k:, k:] -= L @ B
+        F[a:k, a:k] = np.diag(theta[~safe])
+        F[a:k, k:] = C[~safe]
+        F[k:, a:k] = C[~safe].T
+        return _Left(F[a:, a:], unknowns[a:], k - a)
+
+    def _eliminate_definite(self, F: np.ndarray, unknowns: np.ndarray, a: int) -> _Left | None:
+        """Eliminates the first a unknowns by Cholesky; None where they are not definite or the rest would grow."""
+        B = F[:a, a:]
+        size = np.linalg.norm(B, axis=0)
+        linked = np.flatnonzero(size)
+        sign = 1.0 if F[0, 0] > 0 else -1.0
+        try:
+            R = np.linalg.cholesky(sign * F[:a, :a])
+        except np.linalg.LinAlgError:
+            return None
+        # F = [R; W^T] (sign I) [R^T, W] + [0, 0; 0, S]
+        W = sign * _triangular(R, B[:, linked], 0)
+        if np.sum(W**2, axis=0).max(initial=0.0) > size.max(initial=0.0) / THRESHOLD:
+            return None
+        S = F[a:, a:]
+        S[np.ix_(linked, linked)] -= sign * (W.T @ W)
+        L = np.concatenate([R, W.T])
+        self._steps.append(Block(np.append(unknowns[:a], unknowns[a:][linked]), L, np.full(a, sign), np.zeros(a)))
+        return _Left(S, unknowns[a:], 0)
+
+
+def _light(F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The size of each unknown's row of F, and which of them are not far above the median."""
+    magnitude = np.linalg.norm(F, axis=1)
+    return magnitude, magnitude <= SPREAD * np.median(magnitude)
+
+
+def _permuted(F: np.ndarray, unknowns: np.ndarray, start: int, by: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """F and its unknowns with those from `start` on in another order."""
+    order = np.arange(unknowns.size)
+    if np.array_equal(by, order[: by.size]):
+        return F, unknowns
+    order[start : start + by.size] = start + by
+    return F[np.ix_(order, order)], unknowns[order]
 
 
 def _add(F: np.ndarray, at: np.ndarray, S: np.ndarray) -> None:
@@ -453,69 +413,36 @@ def _add(F: np.ndarray, at: np.ndarray, S: np.ndarray) -> None:
             F[to_i, to_j] += S[i, j]
 
 
-def _safe(theta: np.ndarray, coupling: np.ndarray, tiny: float) -> np.ndarray:
-    return (np.abs(theta) >= THRESHOLD * coupling) | (coupling <= tiny)
-
-
-def _weakly_coupled(theta: np.ndarray, C: np.ndarray, tiny: float) -> tuple[np.ndarray, int]:
-    """R [d, d] orthogonal and a: in R^T diag(theta) R, R^T C the first a unknowns are decoupled, safe pivots.
-
-    Among unknowns with about the same theta, combinations may be coupled far more weakly than each of them: the null
-    vectors of what is eliminated so far.
-    """
-    d = theta.size
-    by_size = np.argsort(np.abs(theta))
-    magnitude = np.abs(theta)[by_size]
-    ends = [e for e in range(1, d + 1) if e == d or magnitude[e] > 10 * magnitude[e - 1]]
-    for e in ends:
-        inside = by_size[:e]
-        U, S = _left_singular(C[inside])
-        weak = np.maximum(tiny, magnitude[e - 1] / THRESHOLD) >= S
-        if not weak.any():
-            continue
-        U0, U1 = U[:, weak], U[:, ~weak]
-        TU = theta[inside, None] * U0
-        phi, q = np.linalg.eigh(U0.T @ TU)
-        U0, TU = U0 @ q, TU @ q
-        coupling = np.hypot(np.linalg.norm(C[inside].T @ U0, axis=0), np.linalg.norm(U1.T @ TU, axis=0))
-        safe = _safe(phi, coupling, tiny)
-        if safe.any():
-            R = np.zeros((d, d))
-            R[inside, :e] = np.concatenate([U0[:, safe], U0[:, ~safe], U1], axis=1)
-            R[by_size[e:], np.arange(e, d)] = 1.0
-            return R, np.count_nonzero(safe)
-    return np.eye(d), 0
-
-
-def _left_singular(C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """U [d, d] and d singular values of C [d, b], zeros included."""
-    if C.shape[1] > C.shape[0]:
-        C = np.linalg.qr(C.T, mode="r").T
-    U, S, _ = np.linalg.svd(C, full_matrices=True)
-    return U, np.concatenate([S, np.zeros(C.shape[0] - S.size)])
-
-
-def _bunch_kaufman(F: np.ndarray, unknowns: np.ndarray, tiny: float) -> Root:
+def _bunch_kaufman(F: np.ndarray, unknowns: np.ndarray, tiny: float) -> Block:
     L, D, permutation = scipy.linalg.ldl(F, overwrite_a=True, check_finite=False)
     diagonal, off = np.diagonal(D).copy(), np.append(np.diagonal(D, -1), 0.0)
     alone = (off == 0) & (np.append(0.0, off[:-1]) == 0)
     diagonal[alone & (diagonal == 0)] = -tiny
-    return Root(unknowns[permutation], np.asfortranarray(L[permutation]), diagonal, off)
+    return Block(unknowns[permutation], np.asfortranarray(L[permutation]), diagonal, off)
 
 
 def _triangular(L: np.ndarray, x: np.ndarray, transposed: int) -> np.ndarray:
-    return scipy.linalg.solve_triangular(L, x, trans=transposed, lower=True, unit_diagonal=True, check_finite=False)
+    return scipy.linalg.solve_triangular(L, x, trans=transposed, lower=True, check_finite=False)
 
 
-def _householder(M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """V [d, k], T [k, k] with (I - V T V^T)^T M upper triangular, for M [d, k], d >= k."""
-    raw, tau = np.linalg.qr(M, mode="raw")  # raw is transposed
-    V = np.tril(raw.T, -1)[:, : tau.size]
-    V[np.arange(tau.size), np.arange(tau.size)] = 1.0
+def _householder(M: np.ndarray, limit: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """V [d, k], T [k, k] with (I - V T V^T)^T M upper triangular, for M [d, c].
+
+    With a limit the columns are pivoted, and k is the rank: what is below it in the product is of that size.
+    """
+    if limit is None:
+        raw, tau = np.linalg.qr(M, mode="raw")
+        raw = raw.T
+    else:
+        (raw, tau), _, _ = scipy.linalg.qr(M, mode="raw", pivoting=True, check_finite=False)
+        tau = tau[: np.count_nonzero(np.abs(np.diagonal(raw)) > limit)]
+    k = tau.size
+    V = np.tril(raw[:, :k], -1)
+    V[np.arange(k), np.arange(k)] = 1.0
     V[:, tau == 0] = 0.0
     # H_1 ... H_k = I - V T V^T with T^-1 = the strict upper triangle of V^T V + diag(1 / tau) (Puglisi 1992).
     inverse = np.triu(V.T @ V, 1) + np.diag(1 / np.where(tau == 0, 1.0, tau))
-    return V, scipy.linalg.solve_triangular(inverse, np.eye(tau.size), check_finite=False)
+    return V, scipy.linalg.solve_triangular(inverse, np.eye(k), check_finite=False)
 
 
 def _largest_sum(J: sp.csr_matrix, axis: int) -> float:

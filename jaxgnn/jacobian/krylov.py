@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg as sl
 from jaxtyping import Float
 
+from jaxgnn.jacobian.linear import generator
 from jaxgnn.jacobian.sparse import Products
 from jaxgnn.memory import require_memory
 
@@ -47,7 +48,7 @@ def largest_ritz(
     capacity = min(size, max(3 * k, k + 16 * block))
     needed = 3 * capacity * (M + N) * products.dtype.itemsize
     require_memory(needed, f"a Krylov space of {capacity} vectors for a {M} x {N} Jacobian", "a smaller k")
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     U, V = (np.zeros((rows, capacity), products.dtype, order="F") for rows in (M, N))
     B = np.zeros((0, 0))
     new, _ = _orthonormal(rng.standard_normal((N, block)).astype(products.dtype), V[:, :0], rng)

@@ -144,11 +144,11 @@ class LayerJacobian:
     @cached_property
     def support(self) -> tuple[Bool[np.ndarray, "M"], Bool[np.ndarray, "N"]]:
         """Which rows and which columns of J are not zero: those that a random product with J, or J^T, is not 0 in."""
-        rng = np.random.default_rng(2)
+        rng = linear.generator(2)
         rows, columns = (
             np.asarray(p(rng.standard_normal(k))) for p, k in ((self.mv, self.shape[1]), (self.rmv, self.shape[0]))
         )
-        return rows != 0, columns != 0
+        return _finite(rows) != 0, _finite(columns) != 0
 
     def singular_values(self, method: str = "exact") -> Float[np.ndarray, "K"]:
         """All min(M, N) singular values, descending, float64.
@@ -177,9 +177,9 @@ class LayerJacobian:
         if not 1 <= k <= self.shape[0] - 2:
             raise ValueError(f"k={k}: allowed are 1 to {self.shape[0] - 2}")
         product = sp.linalg.LinearOperator(
-            self.shape, lambda v: np.asarray(self.mv(v.ravel()), np.float64), dtype=np.float64
+            self.shape, lambda v: _finite(np.asarray(self.mv(v.ravel()), np.float64)), dtype=np.float64
         )
-        start = np.random.default_rng(0).standard_normal(self.shape[1])
+        start = linear.generator(0).standard_normal(self.shape[1])
         tolerance = 0.0 if self.dtype == np.float64 else 1e-4
         found = sp.linalg.eigs(product, k, v0=start, tol=tolerance, ncv=min(self.shape[0], max(3 * k, 40)))
         values, X = found
@@ -239,7 +239,7 @@ class LayerJacobian:
         sampled = self._sampled(probes, steps, seed)
         with precision(self.dtype):
             ritz = krylov.largest_ritz(self._products, 1, tolerance=1e-2, max_products=400)
-            top = density.MARGIN * float(ritz.values[0])
+            top = density.MARGIN * (float(ritz.values[0]) or 1.0)
             moments = density.chebyshev_moments(
                 self._f, self._h, sampled.start, np.asarray(top, self.dtype), steps, sampled.transposed
             )
@@ -334,7 +334,7 @@ class LayerJacobian:
         if factors.shape != self.shape:
             shapes = f"{factors.P.shape} and {factors.M.shape[::-1]}"
             raise ValueError(f"factors of shapes {shapes} do not make a Jacobian of shape {self.shape}")
-        probes = np.random.default_rng(0).standard_normal((3, factors.P.shape[1], factors.M.shape[1]))
+        probes = linear.generator(0).standard_normal((3, factors.P.shape[1], factors.M.shape[1]))
         for V in probes.astype(self.dtype):
             expected = factors.apply(V.astype(np.float64))
             difference = np.linalg.norm(np.asarray(self.mv(V.ravel()), np.float64) - expected.ravel())

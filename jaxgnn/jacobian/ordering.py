@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
 
-DENSE = 0.7  # the rest becomes one front where its sparsest node is linked to this fraction of it
+DENSE = .7  # the rest becomes one front where its sparsest node is linked to this fraction of it
 MERGED = 40  # variables of a front that is worth merging with its parent
 CHUNK, ROOT = 192, 800  # unknowns eliminated at a time where all is linked, and at its end
 EIGEN_ROOT = 256  # up to this size a root is eliminated by eigh, above by Bunch-Kaufman
@@ -102,7 +102,8 @@ def _minimum_degree(size: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[tupl
         if v not in left or degree != len(links[v]):
             continue
         if degree >= DENSE * (len(left) - 1) and degree > 0:
-            return groups + _chunks(sorted(left), size)
+            below = np.bincount([u for _, boundary in groups for u in boundary], minlength=nodes)
+            return groups + _chunks(sorted(left, key=lambda u: (below[u], u)), size)
         left.remove(v)
         groups.append(([v], list(links[v])))
         for u in links[v]:

@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxgnn.arrays import Array
+from jaxgnn.jacobian.linear import generator
 from jaxgnn.memory import require_memory
 from jaxgnn.precision import precision
 
@@ -82,7 +83,7 @@ def lyapunov(
         shape = jax.eval_shape(step, h, jax.tree.map(lambda a: a[0], inputs)).shape
         if shape != h.shape:
             raise ValueError(f"step maps shape {h.shape} to {shape}: exponents need one shape, a square Jacobian")
-        Q = np.linalg.qr(np.random.default_rng(seed).standard_normal((h.size, k)))[0].astype(h.dtype)
+        Q = np.linalg.qr(generator(seed).standard_normal((h.size, k)))[0].astype(h.dtype)
         outputs = _accumulate(step, h, inputs, Q)
     history, log_norms = (np.asarray(a, np.float64) for a in outputs)
     _require_finite(history, log_norms)

@@ -20,10 +20,7 @@ def check(f: Partial, h: np.ndarray) -> tuple[int, ...]:
     """
     leaves, tree = jax.tree.flatten(f)
     shapes = tuple(jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) for a in (*leaves, h))
-    try:
-        return _checked(tree, shapes)
-    except TypeError:  # a function that cannot be hashed
-        return _checked.__wrapped__(tree, shapes)
+    return _checked(tree, shapes)
 
 
 @lru_cache(maxsize=64)

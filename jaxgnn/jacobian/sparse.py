@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from jaxgnn.graph import Graph
 from jaxgnn.jacobian.colouring import Colouring, colour
+from jaxgnn.jacobian.linear import generator
 from jaxgnn.memory import require_memory
 
 _PROBES = 2  # random vectors that check a sparse Jacobian
@@ -58,7 +59,7 @@ def graph_pattern(products: Products, graph: Graph) -> sp.csr_matrix | None:
     n = graph.num_nodes
     edges = sp.csr_matrix((np.ones(graph.num_edges, np.int8), (graph.receivers, graph.senders)), (n, n))
     step = ((edges + abs(graph.propagation.sparse()) + sp.eye_array(n)) != 0).astype(np.int8).tocsr()
-    rng = np.random.default_rng(0)
+    rng = generator(0)
     busiest = np.argsort(-np.diff(step.tocsc().indptr), kind="stable")[: products.batch // 2]
     sources = np.unique(np.concatenate([busiest, rng.choice(n, min(n, products.batch - busiest.size), replace=False)]))
     heard = _heard(products, sources, rng)
@@ -77,7 +78,7 @@ def graph_pattern(products: Products, graph: Graph) -> sp.csr_matrix | None:
 def detected_pattern(products: Products) -> sp.csr_matrix:
     """Pairs (v, u) for which a random tangent at u alone gives something other than 0 at v: one product a node."""
     m, n = products.blocks
-    rng = np.random.default_rng(0)
+    rng = generator(0)
     found = []
     for start in range(0, n, products.batch):
         sources = np.arange(start, min(start + products.batch, n))
@@ -109,7 +110,7 @@ def from_pattern(products: Products, pattern: sp.csr_matrix) -> sp.csr_matrix:
 
 def relative_error(products: Products, matrix: sp.csr_matrix) -> float:
     """Largest relative difference of products with the matrix and with the Jacobian, over random vectors."""
-    V = np.random.default_rng(1).standard_normal((_PROBES, *products.inputs)).astype(products.dtype)
+    V = generator(1).standard_normal((_PROBES, *products.inputs)).astype(products.dtype)
     expected = np.asarray(products.mm(V), np.float64).reshape(_PROBES, -1)
     difference = np.linalg.norm((matrix @ V.reshape(_PROBES, -1).T.astype(np.float64)).T - expected, axis=1)
     scale = np.linalg.norm(expected, axis=1)

@@ -79,7 +79,7 @@ def stochastic(rule: Quadrature, shape: tuple[int, int], eps: float) -> Statisti
     tolerance = max(shape) * eps * top
     square, fourth = rule.mean(lambda s: share * s**2), rule.mean(lambda s: share * s**4)
     variance = fourth.value - square.value**2
-    log = rule.mean(lambda s: np.where(s > tolerance, np.log(np.maximum(s, tolerance)), 0.0))
+    log = rule.mean(lambda s: np.log(np.where(s > tolerance, s, 1.0)))
     counted = rule.mean(lambda s: (s > tolerance).astype(float))
     nuclear = rule.mean(lambda s: share * total * s)
     frobenius = float(np.sqrt(total * square.value))

@@ -32,7 +32,9 @@ SPECTRA = {
     "graded": np.logspace(0, -15, N),
     "graded, few small": np.logspace(0, -4, N),
     "two clusters": np.concatenate([1 - 1e-13 * np.arange(200), 0.3 + 1e-13 * np.arange(100)]),
-    "a cluster where the two ways meet": np.concatenate([np.linspace(1, 0.1, 250), 1e-3 * (1 + 1e-9 * np.arange(-25, 25))]),
+    "a cluster where the two ways meet": np.concatenate(
+        [np.linspace(1, 0.1, 250), 1e-3 * (1 + 1e-9 * np.arange(-25, 25))]
+    ),
     "values at the edge": np.concatenate([np.linspace(1, 0.1, 260), 1e-3 * np.linspace(0.8, 1.2, 40)]),
     "all but one equal": np.concatenate([[1.0], np.full(N - 1, 1e-3)]),
     "zeros": np.linspace(1, 0.5, 250),
@@ -79,7 +81,14 @@ def test_singular_values_and_eigenvalues_of_sparse_matrices(m, n, filled, seed):
     # Zero rows and columns leave exact zeros.
     support = min(np.any(A, axis=1).sum(), np.any(A, axis=0).sum())
     assert (values[support:] == 0).all()
-    rows, columns = (np.concatenate([np.zeros(0, int), *part]) for part in zip(*dense.bipartite_blocks(sp.csr_matrix(A)), strict=True)) if A.any() else (np.zeros(0), np.zeros(0))
+    rows, columns = (
+        (
+            np.concatenate([np.zeros(0, int), *part])
+            for part in zip(*dense.bipartite_blocks(sp.csr_matrix(A)), strict=True)
+        )
+        if A.any()
+        else (np.zeros(0), np.zeros(0))
+    )
     np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(A.any(axis=1)))
     np.testing.assert_array_equal(np.sort(columns), np.flatnonzero(A.any(axis=0)))
     square = A[: min(m, n), : min(m, n)]

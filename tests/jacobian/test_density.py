@@ -26,9 +26,9 @@ def dead_columns(graphs):
 CASES = {
     "relu": relu_layer,
     "dead columns": dead_columns,
-    "complete": lambda graphs: (lambda h, P=jg.prepare(**graphs.complete(20)).propagation: P @ h + h, signal(20, 2)),
-    "ring": lambda graphs: (lambda h, P=jg.prepare(**graphs.ring(40)).propagation: P @ h, signal(40, 1)),
-    "wide": lambda graphs: (lambda h, M=signal(10, 30): M.astype(h.dtype) @ h, signal(30)),
+    "complete": lambda graphs: (lambda h, P=jg.prepare(**graphs.complete(20)).propagation: P @ h + h, signal(20, 2)),  # noqa: B008
+    "ring": lambda graphs: (lambda h, P=jg.prepare(**graphs.ring(40)).propagation: P @ h, signal(40, 1)),  # noqa: B008
+    "wide": lambda graphs: (lambda h, M=signal(10, 30): M.astype(h.dtype) @ h, signal(30)),  # noqa: B008
 }
 
 

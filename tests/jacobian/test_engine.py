@@ -18,7 +18,11 @@ D = 3
 N = 26  # enough nodes that blocks are told apart
 CASES: dict[str, dict[str, Any]] = {
     **{name: {"layer": name} for name in LAYERS},
-    **{f"residual {name}": {"residual": name, "activation": "tanh"} for name in RESIDUALS if name not in ("none", "ssm")},
+    **{
+        f"residual {name}": {"residual": name, "activation": "tanh"}
+        for name in RESIDUALS
+        if name not in ("none", "ssm")
+    },
     "ssm": {"residual": "ssm", "ssm": jg.StateSpace("rotation", 0.9, "dense", spread=0.5), "activation": "identity"},
     "ssm of attention": {"residual": "ssm", "ssm": jg.StateSpace("dense", 0.9), "layer": "gat"},
     "khop": {"khop": True},
@@ -27,7 +31,6 @@ CASES: dict[str, dict[str, Any]] = {
     "norm mean_subtraction": {"norm": "mean_subtraction"},
 }
 MIXES_ALL = ("norm pairnorm", "norm mean_subtraction")
-SLOW = {"xla_backend_optimization_level": 0}
 
 
 def signal(*shape, seed=0):
@@ -120,7 +123,7 @@ def test_a_pattern_is_detected_without_a_graph(name):
 
 @pytest.mark.parametrize("name", ["gcn", "gat", "appnp", "residual identity", "ssm", "norm layer"])
 def test_the_smallest_by_a_factorisation(name, monkeypatch):
-    graph, f, h, oracle, sigma = layer_function(name)
+    graph, f, h, _oracle, sigma = layer_function(name)
     monkeypatch.setattr(operator, "_EXACT_BELOW", 0)
     J = jg.jacobian(f, h, graph=graph)
     found = J.extremes(6, which="smallest")

@@ -97,3 +97,25 @@ def test_eigenvalues_of_factors_that_are_not_square():
     J = jg.jacobian(lambda h: P @ h @ W, signal(5, 3), factors=(P, W))
     with pytest.raises(ValueError, match="has no eigenvalues: it must be square"):
         J.eigenvalues("kronecker")
+
+
+@pytest.mark.parametrize("transition", [np.eye(3), 0.9 * np.linalg.qr(signal(3, 3, seed=5))[0], signal(3, 3, seed=6)])
+@pytest.mark.parametrize("B", [np.eye(3), signal(3, 3, seed=7)])
+def test_layers_with_a_state(karate, transition, B):
+    P, W = jg.prepare(karate.graph).propagation, signal(3, 3, seed=1)
+    factors = (P, W, transition, B)
+    J = jg.jacobian(lambda h: h @ transition.T + P @ h @ W @ B.T, signal(34, 3), factors=factors)
+    expected = np.linalg.svd(J.dense(), compute_uv=False)
+    np.testing.assert_allclose(J.singular_values("kronecker"), expected, rtol=0, atol=1e-12 * expected[0])
+    assert set_distance(J.eigenvalues("kronecker"), np.linalg.eigvals(J.dense())) <= 1e-6
+
+
+def test_factors_with_a_state_that_do_not_fit():
+    P, W, A = signal(5, 5), signal(3, 3, seed=1), np.eye(3)
+    for factors, message in (
+        ((P, W, A), "factors with Lambda need a symmetric P"),
+        ((P + P.T, W, np.eye(2)), r"factors Lambda \(2, 2\) and B W\^T \(3, 3\) do not fit"),
+        ((P, W, None, np.ones((3, 2))), r"factors W \(3, 3\) and B \(3, 2\) do not fit"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            jg.jacobian(jnp.sin, signal(5, 3), factors=factors)

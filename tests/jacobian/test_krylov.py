@@ -113,7 +113,7 @@ def test_restarts_keep_what_was_found():
     # Close values and few wanted: the search space, 8 + 16 x 8 vectors, is full long before they have converged.
     sigma = 1 - 1e-3 * np.sqrt(np.arange(600))
     M = with_singular_values(sigma, 600, 600)
-    found, sigma, rounding = check(M, 4, tolerance=1e-7, max_products=20_000)
+    found, sigma, _rounding = check(M, 4, tolerance=1e-7, max_products=20_000)
     assert found.products > 2 * 136
     np.testing.assert_allclose(found.values[:4], sigma[:4], rtol=0, atol=1e-7)
 
@@ -132,7 +132,7 @@ def test_the_bases_span_everything_at_their_end(rows, columns, rank, block, seed
     rng = np.random.default_rng(seed)
     M = rng.integers(-2, 3, (rows, rank)).astype(float) @ rng.integers(-2, 3, (rank, columns))
     size = min(rows, columns)
-    found, sigma, rounding = check(M, size, block=block)
+    found, sigma, _rounding = check(M, size, block=block)
     np.testing.assert_allclose(found.values, sigma, rtol=0, atol=1e-12 * sigma[0])
 
 
