@@ -43,7 +43,8 @@ class SpectrumConfig:
       exact_below: for "auto".
       eigenvalues_below: all eigenvalues where at most so many rows are not zero; else the `top` of largest modulus.
       top: singular values (and eigenvalues) at each end, where not all are taken.
-      smallest: whether "krylov" looks for the smallest ones too, by sparse factorisations; "auto" where they are cheap.
+      factorise: whether "krylov" factorises the sparse Jacobian, which certifies the bounds and gives the smallest
+        singular values; "auto" where that is cheap.
       probes: random vectors of the density.
       lanczos_steps: products with J^T J for each of them.
       exponents: Lyapunov exponents of the network; 0 for none of what goes through depth.
@@ -61,7 +62,7 @@ class SpectrumConfig:
     exact_below: int = 6000
     eigenvalues_below: int = 2000
     top: int = 20
-    smallest: Literal["auto", "yes", "no"] = "auto"
+    factorise: Literal["auto", "yes", "no"] = "auto"
     probes: int = 16
     lanczos_steps: int = 64
     exponents: int = 8
@@ -72,7 +73,7 @@ class SpectrumConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for option in ("method", "smallest", "precision"):
+        for option in ("method", "factorise", "precision"):
             kind = Method if option == "method" else type(self).__annotations__[option]
             if (value := getattr(self, option)) not in get_args(kind):
                 raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(get_args(kind))}")
@@ -186,10 +187,10 @@ class Spectrum:
         config = self.config
         rule = clock("density", lambda: J.quadrature(config.probes, config.lanczos_steps))
         density = smoothed(rule)
-        wanted = ["largest"]
-        if config.smallest == "yes" or (config.smallest == "auto" and J.cheap_to_factorise()):
-            wanted.append("smallest")
-        ends = {which: clock(which, lambda which=which: J.extremes(config.top, which=which)) for which in wanted}
+        factorise = config.factorise == "yes" or (config.factorise == "auto" and J.cheap_to_factorise())
+        ends = {"largest": clock("largest", lambda: J.extremes(config.top, certify=factorise))}
+        if factorise:
+            ends["smallest"] = clock("smallest", lambda: J.extremes(config.top, which="smallest"))
         self.arrays |= _fields(f"{layer}/density", density)
         said = []
         for which, found in ends.items():

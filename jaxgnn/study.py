@@ -279,11 +279,11 @@ class Study:
         try:
             f, h = model.layer_fn(params, self.graph, self.task.x, layer=layer, dtype=dtype)
             J = jacobian(f, h, self.graph)
+            if self.exact:
+                return {name: J.singular_values()}
+            largest = J.extremes(_TOP, certify=False, max_products=_PRODUCTS)
         except ValueError:  # a network whose features overflow has no Jacobian
             return {name: np.zeros(0)}
-        if self.exact:
-            return {name: J.singular_values()}
-        largest = J.extremes(_TOP, certify=False, max_products=_PRODUCTS)
         return {name: largest.values, f"{name}/lower": largest.lower, f"{name}/upper": largest.upper}
 
     def _fingerprint(self, key: tuple[int, str]) -> str:

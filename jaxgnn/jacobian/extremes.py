@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float
 
 from jaxgnn.jacobian.inertia import ShiftedFactor
-from jaxgnn.jacobian.krylov import largest_ritz
+from jaxgnn.jacobian.krylov import Ritz, largest_ritz
 from jaxgnn.jacobian.linear import generator
 from jaxgnn.jacobian.sparse import Products
 
@@ -48,24 +48,39 @@ class Extremes(NamedTuple):
 
 
 def largest(
-    products: Products, k: int, *, tolerance: float, max_products: int, factorise: Factorise | None
+    parts: list[Products],
+    known: Float[np.ndarray, "j"],
+    k: int,
+    *,
+    eps: float,
+    tolerance: float,
+    max_products: int,
+    factorise: Factorise | None,
 ) -> Extremes:
-    """The k largest; certified by one factorisation if `factorise` is given, in a gap at or before the k-th.
+    """The k largest of independent parts of J and of values that are known to about eps of the largest already.
 
-    Where the k-th lies in a cluster, those after the last gap before it have the shift itself as their upper bound.
+    Certified by one factorisation if `factorise` is given, in a gap at or before the k-th. Where the k-th lies in a
+    cluster, those after the last gap before it have the shift itself as their upper bound.
     """
-    k = min(k, *(int(np.prod(shape)) for shape in (products.inputs, products.outputs)))
+    found = [Ritz(known, np.zeros(known.size), 0)]
+    for part in parts:
+        most = min(k, *(int(np.prod(shape)) for shape in (part.inputs, part.outputs)))
+        if most:
+            found.append(largest_ritz(part, most, tolerance=tolerance, max_products=max_products))
+    order = np.argsort(-np.concatenate([ritz.values for ritz in found]), kind="stable")
+    values, residuals = (np.concatenate([getattr(r, name) for r in found])[order] for name in ("values", "residuals"))
+    ritz = Ritz(values, residuals, sum(r.products for r in found))
+    k = min(k, values.size)
     if k == 0:
         return _none()
-    ritz = largest_ritz(products, k, tolerance=tolerance, max_products=max_products)
-    rounding = _ROUNDING * float(np.finfo(products.dtype).eps) * ritz.values[0]
+    rounding = _ROUNDING * eps * ritz.values[0]
     # Above the value itself nothing is known of a Ritz value that has not converged: those go out with their residuals.
     values, slack = ritz.values, ritz.residuals + rounding
     upper, certified = values[:k] + slack[:k], np.zeros(k, bool)
     if factorise is not None and values[0] > 0:
         # Values that may be 0 are after the last gap: a shift is positive.
-        known = int(np.argmin(np.append(values[:k] > 12 * slack[:k], False)))
-        gaps = _gaps(values[: k + _EXTRA], slack[: k + _EXTRA], known)
+        positive = int(np.argmin(np.append(values[:k] > 12 * slack[:k], False)))
+        gaps = _gaps(values[: k + _EXTRA], slack[: k + _EXTRA], positive)
         shift = gaps.shift
         factor = factorise(shift)
         together = float(np.linalg.norm(ritz.residuals[: gaps.before])) + rounding
@@ -77,51 +92,82 @@ def largest(
 
 
 def smallest(J: sp.csr_matrix, k: int, *, rank_tolerance: float, top: float, factorise: Factorise) -> Extremes:
-    """The k smallest above `rank_tolerance`, by Lanczos on (A - s I)^-1, s found by counts to lie just below them.
+    """The k smallest above `rank_tolerance`: counts find a shift s with k or a few more below, Lanczos finds those.
 
-    `top` is sigma_1 or more. lower[i] is certified by a count above them; what is left after a last gap has the shift
-    of that count as its lower bound.
+    `top` is sigma_1 or more. Of (A - s I)^-1, the eigenvalues below -1/s belong to the values from 0 to s; there are
+    as many as the counts at the two ends differ by, so that none can be missed. Values that no shift tells apart have
+    the two shifts around them as their bounds.
     """
-    size, (m, n) = min(J.shape), J.shape
+    size = min(J.shape)
     if rank_tolerance == 0:  # J is 0
         return _none()._replace(null_dim=size, rank_tolerance=0.0)
     at_zero = factorise(rank_tolerance)
     positive = at_zero.count
-    safe = at_zero.error < 0.5 * rank_tolerance
-    null_dim, k = size - positive, min(k, positive)
+    null_dim, k = int(size - positive), min(k, positive)
     if k == 0:
         return _none()._replace(null_dim=null_dim, rank_tolerance=rank_tolerance)
-    # None lies between rank_tolerance and low, some between low and high.
-    low, high, nearest = rank_tolerance, top, at_zero
-    while high > 2 * low:
-        middle = float(np.sqrt(low * high))
-        factor = factorise(middle)
-        if factor.count == positive:
-            low, nearest = middle, factor
-        else:
-            high = middle
+    below, above = _around(k, positive, at_zero, top, factorise)
+    near = above if above.before <= _several(k) else below
+    values, together = _between(J, near, rank_tolerance, top) if near.before else (np.zeros(0), 0.0)
+    sure = at_zero.error < 0.5 * rank_tolerance
+    sure &= near.before == 0 or bool(values[-1] + together < near.shift - near.error)
+    # Those that Lanczos found, and those of which only the shifts around them are known.
+    found, rest = values[:k], np.ones(max(k - values.size, 0))
+    return Extremes(
+        np.concatenate([found, 0.5 * (below.shift + above.shift) * rest]),
+        np.concatenate([found - together, (below.shift - below.error) * rest]),
+        np.concatenate([found + together, (above.shift + above.error) * rest]),
+        np.full(k, sure),
+        null_dim,
+        rank_tolerance,
+    )
+
+
+class _Shift(NamedTuple):
+    """A factorised shift, and the number of singular values between the rank tolerance and it."""
+
+    factor: ShiftedFactor | None
+    shift: float
+    before: int
+
+    @property
+    def error(self) -> float:
+        return self.factor.error if self.factor else 0.0
+
+
+def _several(k: int) -> int:
+    return 3 * k + 20
+
+
+def _around(k: int, positive: int, at_zero: ShiftedFactor, top: float, factorise: Factorise) -> tuple[_Shift, _Shift]:
+    """Two shifts, fewer than k singular values before the first, k or more before the second: few more, if possible.
+
+    From above by factors of 4, where factorising is cheap, then by halves.
+    """
+    below, above = _Shift(at_zero, at_zero.shift, 0), _Shift(None, 1.01 * top, positive)
+    while above.before > _several(k) and above.shift > (1 + _GAP) * below.shift:
+        shift = max(above.shift / 4, float(np.sqrt(below.shift * above.shift)))
+        factor = factorise(shift)
+        tried = _Shift(factor, shift, positive - factor.count)
+        below, above = (below, tried) if tried.before >= k else (tried, above)
+    if above.factor is None:  # all of them are wanted
+        above = above._replace(factor=factorise(above.shift))
+    return below, above
+
+
+def _between(J: sp.csr_matrix, at: _Shift, rank_tolerance: float, top: float) -> tuple[np.ndarray, float]:
+    """The `before` singular values between the rank tolerance and a shift, ascending, and their joint residual."""
     A = sp.block_array([[None, J], [J.T, None]], format="csr")
-    inverse = sp.linalg.LinearOperator(A.shape, nearest.solve, dtype=np.float64)
-    wanted = min(k + _EXTRA, positive, m + n - 1)
-    start = generator(0).standard_normal(m + n)
-    ncv = min(m + n, max(3 * wanted, wanted + 40))
-    values, X = sp.linalg.eigsh(A, wanted, sigma=nearest.shift, which="LA", OPinv=inverse, v0=start, ncv=ncv)
+    inverse = sp.linalg.LinearOperator(A.shape, at.factor.solve, dtype=np.float64)
+    start = generator(0).standard_normal(A.shape[0])
+    ncv = min(A.shape[0], max(3 * at.before, at.before + 40))
+    values, X = sp.linalg.eigsh(A, at.before, sigma=at.shift, which="SA", OPinv=inverse, v0=start, ncv=ncv)
     order = np.argsort(values)
     values, X = values[order], np.linalg.qr(X[:, order])[0]
-    residuals = A @ X - X * values
-    rounding = _ROUNDING * np.finfo(np.float64).eps * top
-    slack = np.linalg.norm(residuals, axis=0) + rounding
-    together = float(np.linalg.norm(residuals[:, :k])) + rounding
-    lower, certified = values[:k] - slack[:k], np.zeros(k, bool)
-    if safe:
-        # Values ascend here: the gap is found among their negatives, which descend.
-        gaps = _gaps(-values, slack, k, relative_to=values[min(k, wanted - 1)])
-        at_gap = factorise(-gaps.shift)
-        highest = values[gaps.before - 1] + together if gaps.before else -np.inf
-        if positive - at_gap.count == gaps.before and highest < at_gap.shift - at_gap.error:
-            lower = np.where(np.arange(k) < gaps.before, values[:k] - together, at_gap.shift - at_gap.error)
-            certified[:] = True
-    return Extremes(values[:k], lower, values[:k] + together, certified, null_dim, rank_tolerance)
+    residual = float(np.linalg.norm(A @ X - X * values))
+    # A value that Lanczos took twice, or took from the null space, would belong to no singular value here.
+    residual = residual if values[0] > rank_tolerance else np.inf
+    return values, residual + _ROUNDING * np.finfo(np.float64).eps * top
 
 
 def from_all(
@@ -143,9 +189,9 @@ class _Gap(NamedTuple):
     shift: float
 
 
-def _gaps(values: np.ndarray, slack: np.ndarray, k: int, relative_to: float | None = None) -> _Gap:
+def _gaps(values: np.ndarray, slack: np.ndarray, k: int) -> _Gap:
     """The last gap at or before index k of descending values that are known up to their slack."""
-    scale = abs(values[0]) if relative_to is None else abs(relative_to)
+    scale = values[0]
     for before in range(min(k, values.size), 0, -1):
         floor = values[before - 1] - slack[before - 1]
         ceiling = values[before] + slack[before] if before < values.size else floor - 10 * slack[before - 1]
@@ -153,7 +199,7 @@ def _gaps(values: np.ndarray, slack: np.ndarray, k: int, relative_to: float | No
             # In the middle beyond the k-th; where values follow that are asked for, close to them.
             part = 0.5 if before >= k else 0.02
             return _Gap(before, float(ceiling + part * (floor - ceiling)))
-    return _Gap(0, float(values[0] + 2 * slack[0] + _GAP * scale))
+    return _Gap(0, float(values[0] + max(10 * slack[0], 1e-10 * scale)))
 
 
 def _none() -> Extremes:

@@ -25,9 +25,10 @@ from jaxgnn.memory import require_memory
 __all__ = ["Ordering", "ShiftedFactor", "order"]
 
 THRESHOLD = 0.05  # a pivot is at least this fraction of its coupling to what remains
+FEW = 16  # so many delayed more are not searched
 SPREAD = 30.0  # delayed unknowns up to this times the median size are rotated together
 GROWTH = 1.25  # the delayed are searched for uncoupled combinations when they have become this much more
-WORTHWHILE = 0.85  # a search that reduces the delayed to less than this fraction is acted on
+WORTHWHILE = 0.1  # this fraction of uncoupled combinations is worth a rotation
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -186,7 +187,11 @@ class ShiftedFactor:
         same = np.array_equal(J.indptr, ordering.indptr) and np.array_equal(J.indices, ordering.indices)
         if J.shape != ordering.shape or not same:
             raise ValueError(f"J of shape {J.shape} does not have the pattern that was ordered, of {ordering.shape}")
-        require_memory(ordering.bytes, f"a factorisation of a {J.shape[0]} x {J.shape[1]} Jacobian", "extremes()")
+        require_memory(
+            ordering.bytes,
+            f"a factorisation of a {J.shape[0]} x {J.shape[1]} Jacobian",
+            "products alone (certify=False)",
+        )
         self.shift = float(shift)
         self.ordering = ordering
         self._J = J
@@ -274,7 +279,7 @@ class ShiftedFactor:
         F, unknowns, active = self._set_aside(F, unknowns, k, summed)
         F, unknowns, left = self._eliminate(F, unknowns, active)
         d = left + summed - active
-        if d > min(GROWTH * searched, unknowns.size - d):
+        if d > min(GROWTH * searched + FEW, unknowns.size - d):
             F, unknowns, d = self._deflate(F, unknowns, d)
             searched = d
         self.delayed += d
@@ -301,23 +306,17 @@ class ShiftedFactor:
         end, limit = np.count_nonzero(light), self._limit(magnitude[light])
         F, unknowns = _permuted(F, unknowns, 0, np.argsort(~light, kind="stable"))
         strong = end + np.flatnonzero(np.linalg.norm(F[:end, end:], axis=0) > limit)
-        # C = H [0; R], from the last row up: the first a combinations are not coupled to the strong columns.
-        a = max(end - strong.size, 0)
-        if a:
-            C = np.ascontiguousarray(F[:end, strong][::-1])
-            V, T = _householder(C)
-            self._reflect(F, unknowns, 0, np.ascontiguousarray(V[::-1]), T, known=strong)
-            R = (C - V @ (T.T @ (V.T @ C)))[: strong.size]
-            F[:a, strong], F[strong, :a] = 0.0, 0.0
-            F[a:end, strong] = R[::-1]
-            F[strong, a:end] = R[::-1].T
-        # There are more where the rank is smaller.
-        V, T = _householder(F[a:end, strong][::-1], limit)
-        if len(T) <= WORTHWHILE * len(V):
-            self._reflect(F, unknowns, a, np.ascontiguousarray(V[::-1]), T)
-            a = end - len(T)
-        if a == 0:
+        chosen = strong[_independent(F[:end, strong], limit)]
+        a = end - chosen.size
+        if a < WORTHWHILE * end:
             return _Left(F, unknowns, d)
+        # C = H [0; R], from the last row up, on the chosen columns; on the others what is left is below the limit.
+        C = np.ascontiguousarray(F[:end, chosen][::-1])
+        V, T = _householder(C)
+        R = (C - V @ (T.T @ (V.T @ C)))[: chosen.size]
+        self._reflect(F, unknowns, 0, np.ascontiguousarray(V[::-1]), T, known=chosen)
+        F[:a, chosen], F[chosen, :a] = 0.0, 0.0
+        F[a:end, chosen], F[chosen, a:end] = R[::-1], R[::-1].T
         rest = self._eliminate_definite(F, unknowns, a) or self._eliminate(F, unknowns, a)
         return rest._replace(delayed=rest.delayed + d - a)
 
@@ -325,7 +324,13 @@ class ShiftedFactor:
         return max(self._tiny, float(magnitude.max()) / THRESHOLD)
 
     def _reflect(
-        self, F: np.ndarray, unknowns: np.ndarray, start: int, V: np.ndarray, T: np.ndarray, known: np.ndarray | None = None
+        self,
+        F: np.ndarray,
+        unknowns: np.ndarray,
+        start: int,
+        V: np.ndarray,
+        T: np.ndarray,
+        known: np.ndarray | None = None,
     ) -> None:
         """F = H^T F H, H = I - V T V^T on the unknowns from `start` on, except where they meet `known`."""
         here = slice(start, start + len(V))
@@ -425,24 +430,25 @@ def _triangular(L: np.ndarray, x: np.ndarray, transposed: int) -> np.ndarray:
     return scipy.linalg.solve_triangular(L, x, trans=transposed, lower=True, check_finite=False)
 
 
-def _householder(M: np.ndarray, limit: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """V [d, k], T [k, k] with (I - V T V^T)^T M upper triangular, for M [d, c].
+def _independent(C: np.ndarray, limit: float) -> np.ndarray:
+    """Columns of C [d, c] in whose span the others lie to within about the limit, by QR with pivoting."""
+    if C.shape[1] == 0:
+        return np.zeros(0, np.int64)
+    if C.shape[0] > C.shape[1]:
+        C = np.linalg.qr(C, mode="r")
+    R, by = scipy.linalg.qr(C, mode="r", pivoting=True, check_finite=False)
+    return by[: np.count_nonzero(np.abs(np.diagonal(R)) > limit)]
 
-    With a limit the columns are pivoted, and k is the rank: what is below it in the product is of that size.
-    """
-    if limit is None:
-        raw, tau = np.linalg.qr(M, mode="raw")
-        raw = raw.T
-    else:
-        (raw, tau), _, _ = scipy.linalg.qr(M, mode="raw", pivoting=True, check_finite=False)
-        tau = tau[: np.count_nonzero(np.abs(np.diagonal(raw)) > limit)]
-    k = tau.size
-    V = np.tril(raw[:, :k], -1)
-    V[np.arange(k), np.arange(k)] = 1.0
+
+def _householder(M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """V [d, k], T [k, k] with (I - V T V^T)^T M upper triangular, for M [d, k], d >= k."""
+    raw, tau = np.linalg.qr(M, mode="raw")  # raw is transposed
+    V = np.tril(raw.T, -1)
+    V[np.arange(tau.size), np.arange(tau.size)] = 1.0
     V[:, tau == 0] = 0.0
     # H_1 ... H_k = I - V T V^T with T^-1 = the strict upper triangle of V^T V + diag(1 / tau) (Puglisi 1992).
     inverse = np.triu(V.T @ V, 1) + np.diag(1 / np.where(tau == 0, 1.0, tau))
-    return V, scipy.linalg.solve_triangular(inverse, np.eye(k), check_finite=False)
+    return V, scipy.linalg.solve_triangular(inverse, np.eye(tau.size), check_finite=False)
 
 
 def _largest_sum(J: sp.csr_matrix, axis: int) -> float:

@@ -21,6 +21,7 @@ from jaxgnn.memory import require_memory
 from jaxgnn.precision import precision
 
 _EXACT_BELOW = 2048  # rows and columns up to which `extremes(which="smallest")` takes all singular values
+_SMALL_BLOCK = 512  # rows or columns of an independent block up to which `extremes` takes all its singular values
 _CHEAP_FLOPS = 1e12  # of a factorisation that is done without being asked for: some seconds, a minute at tiny shifts
 EXACT_ACCURACY = 1e-12  # of sigma_1: singular values by `dense.singular_values`
 
@@ -129,6 +130,9 @@ class LayerJacobian:
 
     @cached_property
     def _sparse(self) -> tuple[sp.csr_matrix, Sparsity]:
+        if min(self.shape) == 0:
+            empty = sp.csr_matrix(self.shape, dtype=self.dtype)
+            return empty, Sparsity("detected", sp.csr_matrix(self._products.blocks), 0.0)
         products, allowed = self._products, 1e3 * float(np.finfo(self.dtype).eps)
         tried = {"graph": partial(sparse.graph_pattern, products, self._graph)} if self._graph is not None else {}
         error = np.nan
@@ -175,7 +179,14 @@ class LayerJacobian:
         if self.shape[0] != self.shape[1]:
             raise ValueError(f"a Jacobian of shape {self.shape} has no eigenvalues: it must be square")
         if not 1 <= k <= self.shape[0] - 2:
-            raise ValueError(f"k={k}: allowed are 1 to {self.shape[0] - 2}")
+            most = (
+                f"1 to {self.shape[0] - 2}"
+                if self.shape[0] > 2
+                else "none for a Jacobian this small: use eigenvalues()"
+            )
+            raise ValueError(f"k={k}: allowed are {most}")
+        if not self.support[0].any():
+            return Eigenvalues(np.zeros(k, np.complex128), np.zeros(k))
         product = sp.linalg.LinearOperator(
             self.shape, lambda v: _finite(np.asarray(self.mv(v.ravel()), np.float64)), dtype=np.float64
         )
@@ -201,17 +212,15 @@ class LayerJacobian:
         """
         if which not in ("largest", "smallest"):
             raise ValueError(f"which={which!r} is not known: allowed are largest, smallest")
-        if k < 1:
-            raise ValueError(f"k={k}: allowed are 1 and more")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"k={k}: allowed are 1 and more, whole")
         if which == "smallest":
             return self._smallest(k, max_products)
-        factorise = self._factorise if certify or (certify is None and self.cheap_to_factorise()) else None
         eps = float(np.finfo(self.dtype).eps)
-        tolerance = 1e-8 if self.dtype == np.float64 else 1e3 * eps
-        with precision(self.dtype):
-            return extremes.largest(
-                self._products, k, tolerance=tolerance, max_products=max_products, factorise=factorise
-            )
+        options = {"eps": eps, "max_products": max_products, "tolerance": 1e-8 if eps < 1e-8 else 1e3 * eps}
+        if certify or (certify is None and self.cheap_to_factorise()):
+            return extremes.largest(*self._parts(), k, factorise=self._factorise, **options)
+        return extremes.largest([self._products], np.zeros(0), k, factorise=None, **options)
 
     def cheap_to_factorise(self) -> bool:
         """Whether a graph was given and the factorisations behind certified bounds take some seconds each."""
@@ -230,11 +239,11 @@ class LayerJacobian:
         """The density of all singular values, smoothed, from steps products with J^T J for each of so many probes.
 
         method: "lanczos" (stochastic Lanczos quadrature) or "chebyshev" (kernel polynomial method), a check on it.
-        Raises ValueError for another method or numbers below 1 (2 probes), MemoryError where the vectors do not fit.
+        Raises ValueError for another method, or fewer than 2 probes or steps; MemoryError where the vectors do not fit.
         """
         if method not in ("lanczos", "chebyshev"):
             raise ValueError(f"method={method!r} is not known: allowed are lanczos, chebyshev")
-        if method == "lanczos":
+        if method == "lanczos" or min(self.shape) == 0:
             return density.smoothed(self.quadrature(probes, steps, seed=seed), bandwidth=bandwidth, grid=grid)
         sampled = self._sampled(probes, steps, seed)
         with precision(self.dtype):
@@ -269,6 +278,7 @@ class LayerJacobian:
     def _products(self) -> Products:
         """mm and rmm for any number of vectors, in batches of one length, so that one program each is compiled."""
         batch = linear.batch_size(self.shape, self.dtype.itemsize)
+        self._require_scale()
 
         def many(product: Callable, V: np.ndarray) -> np.ndarray:
             with precision(self.dtype):
@@ -282,6 +292,17 @@ class LayerJacobian:
 
         mm, rmm = partial(many, linear.jvps), partial(many, linear.vjps)
         return Products(mm, rmm, self._h.shape, self._out, self.dtype, batch)
+
+    def _require_scale(self) -> None:
+        # Norms square what they add up: entries whose squares leave the range of numbers would pass as 0 or infinity.
+        image = _finite(np.asarray(self.mv(linear.generator(3).standard_normal(self.shape[1]))))
+        size = float(np.max(np.abs(image), initial=0.0))
+        least = 1e4 * float(np.finfo(self.dtype).tiny) ** 0.5
+        if size and not least < size < 1 / least:
+            raise ValueError(
+                f"the Jacobian has entries of about {size:.0e}: allowed in {self.dtype} are {least:.0e} to "
+                f"{1 / least:.0e}; scale f, take fewer layers, or use lyapunov()"
+            )
 
     def _spectrum(self, method: str, exact: Callable, closed_form: Callable) -> np.ndarray:
         if method == "exact":
@@ -319,6 +340,19 @@ class LayerJacobian:
         J = J[rows][:, columns].tocsr()
         J.sort_indices()
         return J, order(J, np.repeat(np.arange(m), d_out)[rows], np.repeat(np.arange(n), d_in)[columns])
+
+    def _parts(self) -> tuple[list[Products], Float[np.ndarray, "j"]]:
+        """Products with the large independent blocks of J, and all singular values of the small ones.
+
+        A graph has many components that are alike: their equal values, which Lanczos finds one by one, are in these.
+        """
+        J, parts, known = self.sparse(), [], [np.zeros(0)]
+        for rows, columns in dense.bipartite_blocks(J):
+            if min(rows.size, columns.size) <= _SMALL_BLOCK:
+                known.append(dense.svdvals(sp.csr_matrix(J[rows][:, columns], dtype=np.float64)))
+            else:
+                parts.append(sparse.restricted(self._products, rows, columns))
+        return parts, np.concatenate(known)
 
     def _factorise(self, shift: float) -> ShiftedFactor:
         return ShiftedFactor(self._restricted[0], shift, self._restricted[1])

@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
 
-DENSE = .7  # the rest becomes one front where its sparsest node is linked to this fraction of it
+DENSE = 0.7  # the rest becomes one front where its sparsest node is linked to this fraction of it
 MERGED = 40  # variables of a front that is worth merging with its parent
 CHUNK, ROOT = 192, 800  # unknowns eliminated at a time where all is linked, and at its end
 EIGEN_ROOT = 256  # up to this size a root is eliminated by eigh, above by Bunch-Kaufman
@@ -57,7 +57,7 @@ def order(J: sp.csr_matrix, row_blocks: Int[np.ndarray, "m"], column_blocks: Int
 
     Raises ValueError where the blocks do not have J's shape.
     """
-    m, n = J.shape
+    m, n = J.shape[0], J.shape[1]
     if np.shape(row_blocks) != (m,) or np.shape(column_blocks) != (n,):
         raise ValueError(
             f"row_blocks and column_blocks have shapes {np.shape(row_blocks)} and {np.shape(column_blocks)}: "
@@ -102,6 +102,7 @@ def _minimum_degree(size: np.ndarray, a: np.ndarray, b: np.ndarray) -> list[tupl
         if v not in left or degree != len(links[v]):
             continue
         if degree >= DENSE * (len(left) - 1) and degree > 0:
+            # Last those that most fronts meet: fewer fronts then go into the first chunk.
             below = np.bincount([u for _, boundary in groups for u in boundary], minlength=nodes)
             return groups + _chunks(sorted(left, key=lambda u: (below[u], u)), size)
         left.remove(v)

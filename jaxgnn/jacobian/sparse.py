@@ -49,6 +49,23 @@ class Products(NamedTuple):
         return int(np.prod(self.outputs[1:])), int(np.prod(self.inputs[1:]))
 
 
+def restricted(products: Products, rows: np.ndarray, columns: np.ndarray) -> Products:
+    """Products with the rows and columns of J that are numbered, on flat vectors."""
+    N, M = int(np.prod(products.inputs)), int(np.prod(products.outputs))
+
+    def through(product: Callable, V: np.ndarray, given: np.ndarray, size: int, shape: tuple, wanted: np.ndarray):
+        filled = np.zeros((len(V), size), products.dtype)
+        filled[:, given] = V
+        return product(filled.reshape(-1, *shape)).reshape(len(V), -1)[:, wanted]
+
+    return products._replace(
+        mm=lambda V: through(products.mm, V, columns, N, products.inputs, rows),
+        rmm=lambda U: through(products.rmm, U, rows, M, products.outputs, columns),
+        inputs=(columns.size,),
+        outputs=(rows.size,),
+    )
+
+
 def graph_pattern(products: Products, graph: Graph) -> sp.csr_matrix | None:
     """Pairs (v, u) with u at most K edges before v, K the largest distance that random single nodes are heard at.
 

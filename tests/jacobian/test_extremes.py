@@ -44,7 +44,8 @@ def bounds_hold(found, sigma, size):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("certify", [True, False])
 @pytest.mark.parametrize("name", [*SIZES, "equal rings", "several components", "directed"])
-def test_the_largest_lie_inside_their_bounds(graphs, name, certify, dtype):
+def test_the_largest_lie_inside_their_bounds(graphs, monkeypatch, name, certify, dtype):
+    monkeypatch.setattr(operator, "_SMALL_BLOCK", 0)  # by Lanczos, not by LAPACK
     edges = (
         getattr(graphs, name)(SIZES[name])
         if name in SIZES
@@ -124,8 +125,8 @@ def test_nothing_and_next_to_nothing(monkeypatch):
     ("options", "message"),
     [
         ({"which": "middle"}, "which='middle' is not known: allowed are largest, smallest"),
-        ({"k": 0}, "k=0: allowed are 1 and more"),
-        ({"k": 0, "which": "smallest"}, "k=0: allowed are 1 and more"),
+        ({"k": 0}, "k=0: allowed are 1 and more, whole"),
+        ({"k": 0, "which": "smallest"}, "k=0: allowed are 1 and more, whole"),
     ],
 )
 def test_options_out_of_range(options, message):
@@ -140,3 +141,17 @@ def test_vectors_that_do_not_fit(monkeypatch):
         MemoryError, match=r"^a Krylov space of .* vectors for a 40 x 40 Jacobian needs .*: use a smaller k"
     ):
         J.extremes(3)
+
+
+@pytest.mark.parametrize("small", [0, 512])
+def test_equal_components_are_all_counted(graphs, monkeypatch, small):
+    """24 equal rings: every value of one is there 24 times, more often than the vectors of a block."""
+    monkeypatch.setattr(operator, "_SMALL_BLOCK", small)
+    ring = graphs.ring(5)
+    copies = 5 * np.repeat(np.arange(24), ring["senders"].size)
+    edges = {end: np.tile(ring[end], 24) + copies for end in ("senders", "receivers")} | {"num_nodes": 120}
+    J, sigma = propagated(edges)
+    found = J.extremes(30, certify=True)
+    assert found.certified.all()
+    np.testing.assert_allclose(found.values, sigma[:30], rtol=0, atol=1e-7 * sigma[0])
+    assert (found.upper >= sigma[:30]).all()

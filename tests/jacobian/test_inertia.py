@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxgnn as jg
-from jaxgnn.jacobian.inertia import ShiftedFactor, order
+from jaxgnn.jacobian.inertia import ShiftedFactor
+from jaxgnn.jacobian.ordering import order
 
 
 def propagation(edges):
@@ -208,3 +209,29 @@ def test_cora(cora):
         factor = ShiftedFactor(J, shift, ordering)
         assert factor.error <= 1e-12
         assert (sigma > shift + 1e-11).sum() <= factor.count <= (sigma > shift - 1e-11).sum()
+
+
+def test_a_masked_piece_of_cora(cora):
+    P = sp.csr_matrix(jg.prepare(cora.graph).propagation.sparse()).astype(np.float64)
+    piece = [0]  # the first 200 nodes that a breadth-first search meets
+    for v in piece:
+        piece += [u for u in P.indices[P.indptr[v] : P.indptr[v + 1]] if u not in piece]
+        if len(piece) >= 200:
+            break
+    piece = piece[:200]
+    J, rows, columns = layer(P[piece][:, piece].toarray(), weights(6), kept=0.5)
+    sigma = np.linalg.svd(J, compute_uv=False)
+    ordering = order(sp.csr_matrix(J), rows, columns)
+    factors = [ShiftedFactor(sp.csr_matrix(J), s, ordering) for s in (1e-11 * sigma[0], 1e-6, 1e-3, 0.3)]
+    assert max(factor.error for factor in factors) <= 1e-13 * sigma[0]
+    assert [factor.count for factor in factors] == [(sigma > factor.shift).sum() for factor in factors]
+
+
+def test_counts_fall_with_the_shift():
+    J, rows, columns = layer(propagation(random_graph(250, 400, 8)), weights(6), kept=0.5)
+    ordering = order(sp.csr_matrix(J), rows, columns)
+    shifts = np.geomspace(1e-12, 2, 30)
+    counts = [ShiftedFactor(sp.csr_matrix(J), s, ordering).count for s in shifts]
+    assert np.all(np.diff(counts) <= 0)
+    assert counts[0] == np.linalg.matrix_rank(J)
+    assert counts[-1] == (np.linalg.svd(J, compute_uv=False) > 2).sum()

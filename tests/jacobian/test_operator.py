@@ -2,10 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 
 import jaxgnn as jg
 import jaxgnn.memory
+from jaxgnn.jacobian import dense, operator
+from jaxgnn.jacobian.kronecker import Factors
 
 
 def signal(*shape, seed=0, dtype=np.float64):
@@ -222,7 +225,10 @@ def test_a_dense_matrix_that_does_not_fit_is_refused(monkeypatch):
     J = jg.jacobian(plain, signal(5, 3))
     monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 1000)
     for method in (J.dense, J.singular_values, J.eigenvalues):
-        with pytest.raises(MemoryError, match=r"a dense 20 x 15 Jacobian needs .* GiB.*: use sparse\(\), extremes\(\), mv or rmv instead"):
+        with pytest.raises(
+            MemoryError,
+            match=r"^a dense 20 x 15 Jacobian needs .* GiB.*: use sparse\(\), extremes\(\), mv or rmv instead$",
+        ):
             method()
     assert J.mv(signal(15)).shape == (20,)
 
@@ -263,3 +269,158 @@ def test_a_jitted_function_of_float64_is_not_spoilt_by_float32_mode():
     h = signal(3, 2)
     f(h.astype(np.float32))
     np.testing.assert_allclose(jg.jacobian(f, h).dense(), np.diag(np.sin(2 * h.ravel())), rtol=0, atol=1e-15)
+
+
+def matrix(M, **options):
+    return jg.jacobian(lambda h: M @ h, signal(M.shape[1], dtype=M.dtype), **options)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 20, 38])
+def test_outer_eigenvalues_are_those_of_lapack(k):
+    # Not normal, with complex pairs; the eigenvalues are kept apart.
+    X = signal(40, 40, seed=2)
+    blocks = [
+        np.array([[a, b], [-b, a]]) for a, b in zip(np.linspace(0.5, 2, 10), np.linspace(1, 0.2, 10), strict=True)
+    ]
+    blocks += [np.array([[-0.1 * i]]) for i in range(1, 21)]
+    D = np.zeros((40, 40))
+    for i, block in enumerate(blocks):
+        at = slice(2 * i, 2 * i + 2) if i < 10 else slice(10 + i, 11 + i)
+        D[at, at] = block
+    M = X @ D @ np.linalg.inv(X)
+    expected = np.linalg.eigvals(M)
+    assert np.linalg.norm(M @ M.T - M.T @ M) > np.linalg.norm(M)
+    found = matrix(M).outer_eigenvalues(k)
+    size = np.linalg.norm(M, 2)
+    assert found.values.shape == found.residuals.shape == (k,)
+    assert found.values.dtype == np.complex128
+    assert (np.diff(np.abs(found.values)) <= 1e-9).all()
+    np.testing.assert_allclose(np.abs(found.values), np.sort(np.abs(expected))[::-1][:k], rtol=0, atol=1e-9 * size)
+    assert np.abs(found.values[:, None] - expected).min(axis=1).max() <= 1e-9 * size
+    assert found.residuals.max() <= 1e-12 * size
+    # A residual is what the smallest singular value of J - lambda I is below.
+    for value, residual in zip(found.values, found.residuals, strict=True):
+        smallest = np.linalg.svd(M - value * np.eye(40), compute_uv=False)[-1]
+        assert smallest <= residual + 1e-14 * size
+
+
+def test_outer_eigenvalues_in_single_precision():
+    M = signal(40, 40)
+    found = matrix(M.astype(np.float32)).outer_eigenvalues(4)
+    expected = np.sort(np.abs(np.linalg.eigvals(M)))[::-1][:4]
+    np.testing.assert_allclose(np.abs(found.values), expected, rtol=1e-3)
+    assert found.residuals.max() <= 1e-3 * np.linalg.norm(M, 2)
+
+
+def test_outer_eigenvalues_that_there_are_none_of():
+    for k in (-1, 0, 9, 10):
+        with pytest.raises(ValueError, match=rf"^k={k}: allowed are 1 to 8$"):
+            matrix(signal(10, 10)).outer_eigenvalues(k)
+    with pytest.raises(ValueError, match=r"^a Jacobian of shape \(4, 6\) has no eigenvalues: it must be square$"):
+        matrix(signal(4, 6)).outer_eigenvalues(1)
+
+
+def test_how_it_is_shown():
+    assert repr(jg.jacobian(plain, signal(5, 3))) == "LayerJacobian(20 x 15, float64)"
+    assert repr(jg.jacobian(plain, signal(5, 3, dtype=np.float32))) == "LayerJacobian(20 x 15, float32)"
+
+
+def test_graph_and_factors_by_position_and_by_name(graphs):
+    graph, W = jg.prepare(**graphs.ring(20)), signal(3, 3)
+    f, h = lambda h: graph.propagation @ h @ W, signal(20, 3)
+    expected = np.linalg.svd(np.kron(graph.propagation.dense(), W.T), compute_uv=False)
+    factors = (graph.propagation, W)
+    for J in (
+        jg.jacobian(f, h, graph, factors),
+        jg.jacobian(f, h, factors=factors, graph=graph),
+        jg.jacobian(f=f, h=h, graph=graph, factors=Factors(*factors)),
+    ):
+        assert J.sparsity.pattern == "graph"
+        for method in ("exact", "kronecker"):
+            np.testing.assert_allclose(J.singular_values(method), expected, rtol=0, atol=1e-13 * expected[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_support_is_what_is_not_zero(dtype):
+    M = signal(30, 20, dtype=dtype)
+    M[::3], M[:, 1::4] = 0, 0
+    rows, columns = matrix(M).support
+    np.testing.assert_array_equal(rows, M.any(axis=1))
+    np.testing.assert_array_equal(columns, M.any(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"probes": 1}, "probes=1: allowed are 2 and more"),
+        ({"steps": 1}, "steps=1: allowed are 2 and more"),
+    ],
+)
+def test_quadrature_options_out_of_range(options, message):
+    J = jg.jacobian(jnp.sin, signal(5, 2))
+    for method in (J.quadrature, lambda **options: J.statistics("lanczos", **options), J.density):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            method(**options)
+
+
+def test_quadrature_is_exact_where_the_steps_exhaust_the_space():
+    # Each rule then has the singular values as its nodes, weighted by what its vector has of them.
+    M = signal(12, 12)
+    _, sigma, Vt = np.linalg.svd(M)
+    J = matrix(M)
+    rule, starts = J.quadrature(probes=5, steps=12), J._sampled(5, 12, 0).start
+    assert (rule.size, rule.total, rule.steps, rule.zero_mass) == (12, 12, 12, 0)
+    for nodes, weights, v in zip(rule.nodes, rule.weights, starts, strict=True):
+        order = np.argsort(-nodes)
+        np.testing.assert_allclose(nodes[order], sigma, rtol=0, atol=1e-6 * sigma[0])
+        np.testing.assert_allclose(weights[order], (Vt @ v / np.linalg.norm(v)) ** 2, rtol=0, atol=1e-5)
+
+
+def test_a_nan_of_the_derivative_is_refused():
+    J = jg.jacobian(jnp.sqrt, np.zeros((20, 2)))
+    for method in (
+        J.dense,
+        J.sparse,
+        J.singular_values,
+        J.extremes,
+        J.density,
+        J.quadrature,
+        lambda: J.outer_eigenvalues(2),
+        lambda: J.extremes(which="smallest"),
+    ):
+        with pytest.raises(ValueError, match=r"^the Jacobian is NaN or infinite at h: f is not differentiable there$"):
+            method()
+
+
+def test_factors_that_do_not_fit_in_memory(graphs, monkeypatch):
+    monkeypatch.setattr(operator, "_EXACT_BELOW", 0)
+    graph, W = jg.prepare(**graphs.ring(40)), signal(2, 2)
+    J = jg.jacobian(lambda h: graph.propagation @ h @ W, signal(40, 2), graph)
+    J.sparse(), J.extremes(1)
+    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 1000)
+    with pytest.raises(MemoryError, match=r"^a Krylov space of .* vectors for a 80 x 80 Jacobian needs .* GiB, "):
+        J.extremes(3, certify=False)
+    # The vectors of one singular value fit, the factors do not.
+    available = 3 * 80 * 160 * 8
+    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: available)
+    entries, ordering = J._restricted
+    J.__dict__["_restricted"] = (entries, ordering._replace(bytes=available + 1))
+    for which in ("smallest", "largest"):
+        with pytest.raises(MemoryError, match=r"^a factorisation of a 80 x 80 Jacobian needs .* GiB, .* are available"):
+            J.extremes(1, which=which, certify=True)
+
+
+@pytest.mark.parametrize("tail", [0, 40, 90, 200])
+def test_singular_values_by_the_eigenvalues_of_an_accelerator(monkeypatch, tail):
+    # `tail` values from 1e-4 down to 0: below what the Gram matrix knows.
+    U, _ = np.linalg.qr(signal(300, 300, seed=1))
+    V, _ = np.linalg.qr(signal(400, 300, seed=2))
+    sigma = np.concatenate([np.linspace(3, 0.1, 300 - tail), np.geomspace(1e-4, 1e-15, tail)])
+    M = U * sigma @ V.T
+    expected = np.linalg.svd(M, compute_uv=False)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for A in (M, M.T):
+        found = dense.svdvals(sp.csr_matrix(A))
+        assert found.shape == (300,)
+        assert (np.diff(found) <= 1e-15).all()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * expected[0])
