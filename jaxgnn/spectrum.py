@@ -66,7 +66,7 @@ class SpectrumConfig:
     probes: int = 16
     lanczos_steps: int = 64
     exponents: int = 8
-    sources: int = 16
+    sources: int = 4
     precision: Literal["float64", "float32"] = "float64"
     trained: bool = False
     layer_options: tuple[str, ...] = ()
@@ -188,7 +188,8 @@ class Spectrum:
         rule = clock("density", lambda: J.quadrature(config.probes, config.lanczos_steps))
         density = smoothed(rule)
         factorise = config.factorise == "yes" or (config.factorise == "auto" and J.cheap_to_factorise())
-        ends = {"largest": clock("largest", lambda: J.extremes(config.top, certify=factorise))}
+        certify = None if config.factorise == "auto" else factorise
+        ends = {"largest": clock("largest", lambda: J.extremes(config.top, certify=certify))}
         if factorise:
             ends["smallest"] = clock("smallest", lambda: J.extremes(config.top, which="smallest"))
         self.arrays |= _fields(f"{layer}/density", density)
@@ -239,7 +240,7 @@ class Spectrum:
                 *self.model.scan_fn(params, graph, x, dtype=config.precision), k=config.exponents, seed=config.seed
             )
             f, h = self.model.segment_fn(params, graph, x, dtype=config.precision)
-            ends = jacobian(f, h, graph).extremes(config.top, certify=False)
+            ends = jacobian(f, h, graph).extremes(config.top, certify=False, max_products=400)
             sources = min(config.sources, graph.num_nodes)
             followed = node_sensitivity(f, h, graph, sources=sources, seed=config.seed)
         except ValueError as error:
@@ -300,9 +301,14 @@ def choose(J: LayerJacobian, config: SpectrumConfig) -> Plan:
     products = 2 * config.probes * config.lanczos_steps + 1000
     started = time.perf_counter()
     _ = J.mv(np.ones(J.shape[1], J.dtype))  # compiled when the support was found
-    seconds = products * (time.perf_counter() - started)
+    # Each of some thousand vectors is made orthogonal to some 150 others, twice.
+    seconds = products * (time.perf_counter() - started) + 1.2e6 * size / _flop_rate()
     memory = 4 * (size * 160 + size * config.lanczos_steps * config.probes) * J.dtype.itemsize
-    return Plan(method, why, f"about {products:,} products, {seconds:.0f} s, up to {memory / 2**30:.2f} GiB")
+    return Plan(
+        method,
+        why,
+        f"about {products:,} products, {seconds:.0f} s, up to {memory / 2**30:.2f} GiB, besides the entries",
+    )
 
 
 def _flop_rate() -> float:

@@ -207,7 +207,8 @@ class LayerJacobian:
         "largest" needs products alone, at most about `max_products` (block Lanczos). "smallest" factorises the sparse
         Jacobian, or up to 2,048 rows and columns takes all singular values; not zero are those above
         max(M, N) eps sigma_1. `certify` asks for the inertia count, a sparse factorisation, that proves the bounds that
-        are not proved by themselves; by default it is done where a graph was given and it is cheap.
+        are not proved by themselves; by default it is done where a graph was given and it is cheap. False does without
+        the sparse Jacobian, whose small independent blocks are otherwise taken exactly.
         Raises ValueError for k < 1 or another `which`, MemoryError where the vectors or the factors do not fit.
         """
         if which not in ("largest", "smallest"):
@@ -218,8 +219,9 @@ class LayerJacobian:
             return self._smallest(k, max_products)
         eps = float(np.finfo(self.dtype).eps)
         options = {"eps": eps, "max_products": max_products, "tolerance": 1e-8 if eps < 1e-8 else 1e3 * eps}
-        if certify or (certify is None and self.cheap_to_factorise()):
-            return extremes.largest(*self._parts(), k, factorise=self._factorise, **options)
+        if certify or (certify is None and self._graph is not None):
+            factorise = self._factorise if certify or self.cheap_to_factorise() else None
+            return extremes.largest(*self._parts(), k, factorise=factorise, **options)
         return extremes.largest([self._products], np.zeros(0), k, factorise=None, **options)
 
     def cheap_to_factorise(self) -> bool:
