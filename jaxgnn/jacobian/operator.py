@@ -348,13 +348,14 @@ class LayerJacobian:
 
         A graph has many components that are alike: their equal values, which Lanczos finds one by one, are in these.
         """
-        J, parts, known = self.sparse(), [], [np.zeros(0)]
+        J, parts, known, rest = self.sparse(), [], [], min(self.shape)
         for rows, columns in dense.bipartite_blocks(J):
+            rest -= min(rows.size, columns.size)
             if min(rows.size, columns.size) <= _SMALL_BLOCK:
                 known.append(dense.svdvals(sp.csr_matrix(J[rows][:, columns], dtype=np.float64)))
             else:
                 parts.append(sparse.restricted(self._products, rows, columns))
-        return parts, np.concatenate(known)
+        return parts, np.concatenate([*known, np.zeros(rest)])  # beyond all blocks there are zeros
 
     def _factorise(self, shift: float) -> ShiftedFactor:
         return ShiftedFactor(self._restricted[0], shift, self._restricted[1])

@@ -183,7 +183,8 @@ def _depth(figures: Path, depth: Mapping[str, Any], arrays: Arrays) -> Section:
         "depth-sensitivity",
     )
     falls = f"The mean falls from {mean[0]:.2g} at distance {distance[0]} to {mean[-1]:.2g} at {distance[-1]}."
-    third = FigureBlock(svg, "Sensitivity against distance", f"{falls} Bound: {depth['bound']}.")
+    said = f"{falls} Bound, its mean over the same pairs: {depth['bound']}."
+    third = FigureBlock(svg, "Sensitivity against distance", said)
     return Section("Through depth", figures=[first, second, third])
 
 

@@ -155,3 +155,12 @@ def test_equal_components_are_all_counted(graphs, monkeypatch, small):
     assert found.certified.all()
     np.testing.assert_allclose(found.values, sigma[:30], rtol=0, atol=1e-7 * sigma[0])
     assert (found.upper >= sigma[:30]).all()
+
+
+def test_zero_rows_are_zero_singular_values():
+    graph = jg.prepare(senders=np.arange(5), receivers=np.arange(1, 6), num_nodes=6)
+    mask = np.array([1.0, 0, 1, 0, 0, 1])[:, None]
+    J = jg.jacobian(lambda h: mask * h**2, np.arange(1.0, 7)[:, None], graph)
+    found = J.extremes(6, certify=True)
+    np.testing.assert_allclose(found.values, [12, 6, 2, 0, 0, 0], atol=1e-12)
+    assert found.certified.all()
