@@ -4,6 +4,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import jaxgnn.memory
 from jaxgnn.jacobian import dense
 
 
@@ -137,3 +138,12 @@ def test_eigenvalues_of_a_matrix_that_is_not_square():
 def test_padding():
     np.testing.assert_array_equal(dense.padded(np.array([2.0, 1.0]), 4), [2, 1, 0, 0])
     np.testing.assert_array_equal(dense.padded(np.array([2.0, 1.0]), 1), [2])
+
+
+def test_blocks_that_do_not_fit_are_refused(monkeypatch):
+    A = sp.csr_matrix(np.random.default_rng(0).standard_normal((30, 40)))
+    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 30000)
+    with pytest.raises(MemoryError, match=r"^a 30 x 40 block of J needs .* GiB.*: use extremes\(\) and density"):
+        dense.singular_values(A)
+    with pytest.raises(MemoryError, match=r"^a block of J of 40 rows needs .*: use outer_eigenvalues\(\) instead$"):
+        dense.eigenvalues(sp.csr_matrix(np.random.default_rng(0).standard_normal((40, 40))))
