@@ -46,7 +46,7 @@ REMEDIES: Mapping[str, dict[str, Any]] = {
 }
 STATES = ("initial", "trained")
 _TOP = 20  # singular values where not all are computed, by so many products at most
-_PRODUCTS = 1000
+_PRODUCTS = 300
 _SMALL_GRAPH = 400
 
 
