@@ -14,7 +14,8 @@ from jaxgnn.graph import Graph
 from jaxgnn.jacobian import dense, density, extremes, kronecker, krylov, linear, purity, sparse, statistics
 from jaxgnn.jacobian.density import Density, Quadrature, Sampled
 from jaxgnn.jacobian.extremes import Extremes
-from jaxgnn.jacobian.inertia import Ordering, ShiftedFactor, order
+from jaxgnn.jacobian.inertia import ShiftedFactor
+from jaxgnn.jacobian.ordering import Ordering, order
 from jaxgnn.jacobian.sparse import Products
 from jaxgnn.jacobian.statistics import Statistics
 from jaxgnn.memory import require_memory
