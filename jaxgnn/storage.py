@@ -35,9 +35,14 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON text. NaN and infinite numbers become null, as JSON has none."""
+    return json.dumps(_plain(value), indent=indent, allow_nan=False)
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON atomically. NaN and infinite numbers become null, as JSON has none."""
-    write_text(path, json.dumps(_plain(value), indent=1, allow_nan=False) + "\n")
+    """Writes `as_json` atomically."""
+    write_text(path, as_json(value, indent=1) + "\n")
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> None:
