@@ -3,6 +3,8 @@
 from jaxgnn import layers as layers
 from jaxgnn import measures as measures
 from jaxgnn import tasks as tasks
+from jaxgnn import theory as theory
+from jaxgnn.backward import backward_analysis as backward_analysis
 from jaxgnn.data import largest_component as largest_component
 from jaxgnn.data import load_dataset as load_dataset
 from jaxgnn.graph import Graph as Graph

@@ -1,6 +1,7 @@
 """The command line: parses and delegates.
 
-Exit code 0 done, 2 bad input (one line on standard error), 130 interrupted (what was done is kept).
+Exit code 0 done, 1 a theorem's check failed, 2 bad input (one line on standard error), 130 interrupted (what was done
+is kept).
 """
 
 import contextlib
@@ -12,16 +13,22 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from jaxgnn import __version__
+from jaxgnn import __version__, checking
+from jaxgnn.checking import CheckConfig
 from jaxgnn.data import DATASETS, describe, fetch
 from jaxgnn.optimisers import TrainConfig
+from jaxgnn.probing import ProbeConfig, Probing
 from jaxgnn.report.depth_study import headline, write_study
+from jaxgnn.report.probing import HEADER as HEADER_OF_PROBING
+from jaxgnn.report.probing import table as table_of_probing
+from jaxgnn.report.probing import write_probing
 from jaxgnn.report.spectrum import HEADER as HEADER_OF_SPECTRUM
 from jaxgnn.report.spectrum import headline as headline_of_spectrum
 from jaxgnn.report.spectrum import table as table_of_spectrum
@@ -30,6 +37,7 @@ from jaxgnn.report.terminal import print_scores, print_table, progress_bar
 from jaxgnn.report.training import HEADER, table, write_training
 from jaxgnn.report.training import headline as headline_of_training
 from jaxgnn.spectrum import Spectrum, SpectrumConfig
+from jaxgnn.storage import as_json, writable_folder, write_json
 from jaxgnn.study import Study, StudyConfig
 from jaxgnn.training import DataConfig, ModelConfig, RunConfig, Training
 
@@ -76,6 +84,7 @@ class TrainCommand:
     into the folder. The same command goes on where it was interrupted, to the same result.
 
     Attributes:
+      model: the network.
       out: the folder; by default jaxgnn-train-DATASET-LAYER-DEPTH.
       json: print a summary as the last line of standard output, as JSON.
     """
@@ -107,12 +116,45 @@ class TrainCommand:
 
 
 @dataclass(frozen=True)
+class ProbeCommand:
+    """Follow features forward, and gradients and errors backward, through every layer, beside a graph-blind network.
+
+    Writes index.html, results.json, probe.npz and figures/ into the folder.
+
+    Attributes:
+      model: the network.
+      out: the folder; by default jaxgnn-probe-DATASET-LAYER-DEPTH.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    source: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=partial(ModelConfig, depth=32, width=32))  # pyright: ignore[reportInvalidTypeForm]
+    optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=partial(TrainConfig, steps=100))
+    probe: tyro.conf.OmitArgPrefixes[ProbeConfig] = field(default_factory=ProbeConfig)
+    out: Path | None = None
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        name = f"jaxgnn-probe-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
+        probing = Probing(self.source, self.model, self.optimisation, self.probe, self.out or Path(name))
+        with progress_bar() as report:
+            results = probing.run(report)
+        page = write_probing(probing.out, results, probing.arrays, f"jaxgnn {shlex.join(arguments)}")
+        print_table(HEADER_OF_PROBING, table_of_probing(results))
+        print(results["headline"])
+        print(f"page: {page}")
+        if self.json:
+            print(json.dumps({"page": str(page), "results": str(probing.out / "results.json")}))
+
+
+@dataclass(frozen=True)
 class SpectrumCommand:
     """Take the Jacobian spectra of a network's layers, and follow perturbations through its depth.
 
     Writes index.html, results.json, spectrum.npz and figures/ into the folder.
 
     Attributes:
+      model: the network.
       out: the folder; by default jaxgnn-spectrum-DATASET-LAYER-DEPTH.
       json: print a summary as the last line of standard output, as JSON.
     """
@@ -134,6 +176,36 @@ class SpectrumCommand:
         print(f"page: {page}")
         if self.json:
             print(json.dumps({"page": str(page), "results": str(spectrum.out / "results.json")}))
+
+
+@dataclass(frozen=True)
+class CheckCommand:
+    """Check the papers' theorems on many random networks, and that planted violations of each are caught.
+
+    Exit code 1 if a statement fails. Slack is 1 - lhs/rhs: 0 where a bound is attained, negative where it is violated.
+
+    Attributes:
+      out: a folder for results.json; none is written without it.
+      json: print the results as the last line of standard output, as JSON.
+    """
+
+    config: tyro.conf.OmitArgPrefixes[CheckConfig] = field(default_factory=CheckConfig)
+    out: Path | None = None
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> int:
+        del arguments
+        out = None if self.out is None else writable_folder(self.out)
+        with progress_bar() as report:
+            findings = checking.check(self.config, report)
+        results = checking.results(self.config, findings)
+        print_table(checking.HEADER, checking.table(findings))
+        print(checking.headline(findings))
+        if out is not None:
+            write_json(out / "results.json", results)
+        if self.json:
+            print(as_json(results))
+        return 0 if all(finding.passed for finding in findings.values()) else 1
 
 
 @dataclass(frozen=True)
@@ -192,7 +264,9 @@ class DataCommand:
 Command = tyro.conf.OmitSubcommandPrefixes[
     Annotated[StudyCommand, tyro.conf.subcommand("study")]
     | Annotated[TrainCommand, tyro.conf.subcommand("train")]
+    | Annotated[ProbeCommand, tyro.conf.subcommand("probe")]
     | Annotated[SpectrumCommand, tyro.conf.subcommand("spectrum")]
+    | Annotated[CheckCommand, tyro.conf.subcommand("check")]
     | Annotated[DataCommand, tyro.conf.subcommand("data")]
 ]
 
@@ -205,13 +279,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     warnings.showwarning = lambda message, *_: print(f"jaxgnn: note: {message}", file=sys.stderr)
     try:
-        _parse(arguments).run(arguments)
+        return _parse(arguments).run(arguments) or 0
     except (ValueError, MemoryError, OSError) as error:
         return _fail(str(error))
     except KeyboardInterrupt as stop:
         print(f"jaxgnn: interrupted: {stop or 'nothing was running'}", file=sys.stderr)
         return 130
-    return 0
 
 
 def _fail(sentence: str) -> int:

@@ -25,12 +25,13 @@ from jaxgnn.arrays import Array
 from jaxgnn.checkpoint import Checkpoints
 from jaxgnn.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.optimisers import Hyper, TrainConfig
+from jaxgnn.recorder import Record, Recorder, check_record_every
 from jaxgnn.run import TrainState
 from jaxgnn.storage import environment, writable_folder, write_json, write_text
 from jaxgnn.tasks.task import Metrics, Task
 
 Batching = Literal["auto", "map", "vmap"]
-_CHUNK = 10  # steps in one compiled loop: progress, history, checkpoints and Ctrl-C wait for no more than this
+STEPS_AT_ONCE = 10  # in one compiled loop: progress, history, checkpoints and Ctrl-C wait for no more than this
 _SECONDS = 20.0  # between checkpoints
 
 
@@ -47,6 +48,7 @@ class TrainResult(NamedTuple):
       initial_params: the same before the first.
       best_step: [seeds] the step that `params` are from.
       failed: [seeds] whether a loss or gradient became NaN or infinite, which stopped that seed.
+      record: every layer's signals and errors every `record_every` steps; None where they are not asked for.
     """
 
     score: Float[np.ndarray, "seeds"]
@@ -58,6 +60,7 @@ class TrainResult(NamedTuple):
     initial_params: Any
     best_step: Int[np.ndarray, "seeds"]
     failed: Bool[np.ndarray, "seeds"]
+    record: Record | None = None
 
 
 class SweepPoint(NamedTuple):
@@ -94,6 +97,7 @@ def train(
     batching: Batching = "auto",
     progress: Callable[[int], None] | None = None,
     tensorboard: bool = False,
+    record_every: int | None = None,
     **options: Any,
 ) -> TrainResult:
     """Trains `seeds` runs of a model in one compiled program.
@@ -106,6 +110,8 @@ def train(
         on a CPU and "vmap" elsewhere.
       progress: called with the number of steps done, at the start (0, or where the run goes on) and as it proceeds.
       tensorboard: write the history into `out`/tensorboard as well (pip install 'jaxgnn[tensorboard]').
+      record_every: sample norm and mu of every layer's features, feature gradients and backward errors, and the norms
+        of the weight gradients, every so many steps, a multiple of 10: the result's `record`.
       options: fields of TrainConfig.
 
     Raises:
@@ -122,6 +128,7 @@ def train(
         batching=batching,
         progress=progress,
         tensorboard=tensorboard,
+        record_every=record_every,
         **options,
     )
     return point.result
@@ -138,6 +145,7 @@ def sweep(
     batching: Batching = "auto",
     progress: Callable[[int], None] | None = None,
     tensorboard: bool = False,
+    record_every: int | None = None,
     **options: Any,
 ) -> list[SweepPoint]:
     """Trains every combination of the grid's values over all seeds in one compiled program.
@@ -146,18 +154,25 @@ def sweep(
     GNN-SSM's Lambda). The rest is as for `train`.
     """
     config = checked(model, grid, seeds, batching, options)
+    check_record_every(record_every, STEPS_AT_ONCE)
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     hyper = default_hyper(model, config)
     hypers = [hyper._replace(**{k: jnp.float32(v) for k, v in p.items()}) for p in points for _ in range(seeds)]
     keys = [jax.random.fold_in(jax.random.key(seed), i) for _ in points for i in range(seeds)]
     one_by_one = jax.default_backend() == "cpu" if batching == "auto" else batching == "map"
-    runs = _Runs(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one)
+    runs = _Runs(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one, record_every)
     values = {name: [float(v) for v in grid[name]] for name in grid}
     described = {"train": asdict(config), "grid": values, "seeds": seeds, "seed": seed, "model": repr(model)}
     described["batching"] = "map" if one_by_one else "vmap"
+    if record_every is not None:
+        described["record_every"] = record_every
     folder = None if out is None else _Folder(Path(out), described, task, tensorboard=tensorboard)
-    results = runs.results(*runs.drive(folder, progress))
-    split = [jax.tree.map(operator.itemgetter(slice(i * seeds, (i + 1) * seeds)), results) for i in range(len(points))]
+    initial, states, history, record = runs.drive(folder, progress)
+    results = runs.results(initial, states, history)
+    slices = [slice(i * seeds, (i + 1) * seeds) for i in range(len(points))]
+    split = [jax.tree.map(operator.itemgetter(of_point), results) for of_point in slices]
+    if record is not None:
+        split = [r._replace(record=record.of_runs(of_point)) for r, of_point in zip(split, slices, strict=True)]
     return [SweepPoint(point, result) for point, result in zip(points, split, strict=True)]
 
 
@@ -197,34 +212,52 @@ class _Runs(NamedTuple):
     hypers: Hyper
     keys: Array
     one_by_one: bool
+    record_every: int | None
 
-    def drive(self, folder: "_Folder | None", progress) -> tuple[TrainState, TrainState, Metrics]:
-        """The states before the first step and after the last, and the history [runs, steps done]."""
+    def drive(self, folder: "_Folder | None", progress) -> tuple[TrainState, TrainState, Metrics, Record | None]:
+        """The states before the first step and after the last, the history [runs, steps done], and the record."""
         program = self.config.without_numbers()
         states = _start(self.model, program, self.task, self.keys, self.hypers, self.one_by_one)
         initial = jax.tree.map(jnp.copy, states)  # `states` is donated to the first steps
         shape = (self.keys.shape[0], self.config.steps)
         history = Metrics(*(np.full(shape, np.nan, np.float32) for _ in Metrics._fields))
-        done = 0
-        if folder is not None and (restored := folder.restore((states, history))) is not None:
-            done, (states, history) = restored
+        done, recorder = 0, self._recorder(states)
+
+        def kept() -> tuple[Any, ...]:
+            return (states, history) if recorder is None else (states, history, recorder.samples)
+
+        if folder is not None and (restored := folder.restore(kept())) is not None:
+            done, (states, history, *samples) = restored
+            if recorder is not None:
+                recorder.samples = samples[0]
+        elif recorder is not None:
+            recorder.take(0, states)
         if progress is not None:
             progress(done)
         while done < self.config.steps and not np.asarray(states.stopped).all():
             states, metrics = _advance(
                 self.model, program, self.task, self.config.steps, self.hypers, states, self.one_by_one
             )
-            left = min(_CHUNK, self.config.steps - done)
+            left = min(STEPS_AT_ONCE, self.config.steps - done)
             for whole, part in zip(history, metrics, strict=True):
                 whole[:, done : done + left] = np.asarray(part)[:, :left]
             finished = done + left == self.config.steps or bool(np.asarray(states.stopped).all())
+            if recorder is not None:
+                recorder.take(done + left, states)
             if folder is not None:
                 folder.append(done, Metrics(*(m[:, done : done + left] for m in history)))
-                folder.save(done + left, (states, history), at_once=finished)
+                folder.save(done + left, kept(), at_once=finished)
             done += left
             if progress is not None:
                 progress(done)
-        return initial, states, Metrics(*(m[:, :done] for m in history))
+        record = None if recorder is None else recorder.record(done)
+        return initial, states, Metrics(*(m[:, :done] for m in history)), record
+
+    def _recorder(self, states: TrainState) -> Recorder | None:
+        if self.record_every is None:
+            return None
+        every, total = self.record_every, self.config.steps
+        return Recorder(self.model, self.task, every=every, total=total, states=states, one_by_one=self.one_by_one)
 
     def results(self, initial: TrainState, states: TrainState, history: Metrics) -> TrainResult:
         final = jax.tree.map(np.asarray, _evaluate(self.model, self.task, states, self.one_by_one))
@@ -258,8 +291,8 @@ def _start(model: DeepGNN, config: TrainConfig, task: Task, keys, hypers, one_by
 
 @partial(jax.jit, static_argnums=(0, 1, 6), donate_argnums=5)
 def _advance(model, config, task, total, hypers, states, one_by_one: bool):
-    """_CHUNK steps of every run, those after step `total` without effect: one program for any number of steps."""
-    return _each(one_by_one, partial(run.steps, model, config, task, total, length=_CHUNK), (hypers, states))
+    """So many steps of every run, those after step `total` without effect: one program for any number of steps."""
+    return _each(one_by_one, partial(run.steps, model, config, task, total, length=STEPS_AT_ONCE), (hypers, states))
 
 
 @partial(jax.jit, static_argnums=(0, 3))

@@ -74,6 +74,13 @@ def user_file(tmp_path, monkeypatch):
     [
         (["study", "--layer", "gnc"], ["layer='gnc'", "allowed are gcn, mlp"]),
         (["train", "--layer", "gnc"], ["layer='gnc'", "allowed are gcn, mlp"]),
+        (["probe", "--layer", "gnc"], ["layer='gnc'", "allowed are gcn, mlp"]),
+        (["probe", "--when", "init,later"], ["when='later'", "init, trained"]),
+        (["probe", "--when", "init,init"], ["when='init,init'", "each once"]),
+        (["probe", "--record-every", "7"], ["record_every=7", "multiples of 10"]),
+        (["probe", "--control", "cnn"], ["--control", "'cnn'", "'mlp'"]),
+        (["probe", "--seeds", "0"], ["seeds=0", "1 and more"]),
+        (["probe", "--ends", "layer", "--depth", "2"], ["leaves no block between the ends"]),
         (["train", "--layer", "gnc", "--layer-options", "heads=2"], ["layer='gnc'", "allowed are gcn, mlp"]),
         (["train", "--residual", "skip"], ["residual='skip'", "identity, scaled"]),
         (["train", "--norm", "instance"], ["norm='instance'", "layer, batch"]),
@@ -404,6 +411,12 @@ def test_a_training_folder_that_cannot_be_written_to(refused, tmp_path):
     assert f"cannot write to {tmp_path / 'file' / 'inside'}" in sentence
 
 
+def test_a_probing_folder_that_cannot_be_written_to(refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    sentence = refused("probe", "--dataset", "karate", "--out", str(tmp_path / "file" / "inside"))
+    assert f"cannot write to {tmp_path / 'file' / 'inside'}" in sentence
+
+
 def test_data_list_shows_every_data_set(capsys):
     assert main(["data", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
@@ -415,7 +428,7 @@ def test_data_list_shows_every_data_set(capsys):
 
 
 def test_every_command_has_help(capsys):
-    for command in ([], ["study"], ["train"], ["data"], ["data", "list"], ["data", "fetch"]):
+    for command in ([], ["study"], ["train"], ["probe"], ["data"], ["data", "list"], ["data", "fetch"]):
         with pytest.raises(SystemExit) as stop:
             main([*command, "--help"])
         assert stop.value.code == 0
