@@ -1,0 +1,1 @@
+"""Open questions of the papers as studies, each with an answer and its uncertainty."""

@@ -1,0 +1,391 @@
+"""How fast do a residual GCN's gradients expand, against homophily and topology? A spectral prediction tested.
+
+Question (Park & Kim 2024, open). For P symmetric with eigenvalues p_i, W^(l) with independent entries N(0, sigma^2/d)
+and X^(l+1) = X^(l) + rho(P X^(l) W^(l)), let g_i^(l) be the component of G^(l) along P's eigenvector i.
+Linear: G^(l) = G^(l+1) + P G^(l+1) W^T, E ||g W^T||^2 = sigma^2 ||g||^2, and the cross term is odd in W:
+  E ||g_i^(l)||^2 = (1 + sigma^2 p_i^2) E ||g_i^(l+1)||^2
+so topology and homophily matter only through P's spectrum and where the gradient lies in it. ReLU: half of the entries
+pass, sigma^2 / 2, were the masks independent of W; they are not. What holds exactly, for any P and every stack without
+biases and norms that is positively homogeneous (linear, ReLU), is Euler's theorem: X^(L) = J X^(l), G^(l) = J^T G^(L),
+  <G^(l), X^(l)> is the same at every l, so ||G^(l)||_F >= |<G^(L), X^(L)>| / ||X^(l)||_F
+the gradient expands backward at least as the features do forward. ReLU makes all rows of X grow into one positive
+direction: |x|^2 -> |x|^2 (1 + 2 rho kappa + 1/2), x . 1 -> x . 1 (1 + kappa / rho), rho = x . 1 / (|x| sqrt(d)),
+kappa = 1 / sqrt(2 pi), sigma = p = 1, which rests at a growth of 1 + kappa / rho = 1.474, the same on every graph.
+For doubly stochastic P mu(G) leaves out the eigenvector of p = 1. Tested on a csbm sweep over homophily and degree, as
+drawn and with features and labels shuffled over the nodes, and on named graphs.
+
+Command: python -m jaxgnn.experiments.questions.expansion --out expansion
+Cost: 4 minutes (2 of them CPU time), measured beside other work on two cores.
+Numbers: linear, measured / predicted 0.997 [0.988, 1.006]; ReLU against independent masks 3.04 [2.81, 3.35], against
+the growth of the features 0.930 [0.924, 0.937].
+"""
+
+import itertools
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import networkx as nx
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Float
+from scipy.optimize import brentq
+
+import jaxgnn as jg
+from jaxgnn.experiments.questions import common
+from jaxgnn.experiments.questions.common import Interval
+from jaxgnn.report import plots
+from jaxgnn.report.claim import Claim, Shown, write_claim
+from jaxgnn.report.page import Table
+from jaxgnn.tasks.node_classification import masked_cross_entropy
+from jaxgnn.tasks.padding import stacked
+
+# The activation and the measure of G that each is about.
+PREDICTIONS = {
+    "linear, spectrum": ("identity", "mu"),
+    "ReLU, spectrum and independent masks": ("relu", "mu"),
+    "ReLU, growth of the features": ("relu", "norm"),
+}
+NODES = ("as drawn", "shuffled")
+KAPPA = 1 / np.sqrt(2 * np.pi)  # E max(u, 0) of a standard normal u
+RHO = float(brentq(lambda rho: (1 + KAPPA / rho) ** 2 - 1.5 - 2 * rho * KAPPA, 0.1, 1.0))
+FORWARD_RATE = float(np.log(1 + KAPPA / RHO))
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to measure.
+
+    Attributes:
+      side: all graphs have side^2 nodes.
+      depth: L.
+      width: d.
+      homophily, average_degree: of the csbm sweep.
+      graphs: csbm drawn for each, connected ones.
+      seeds: weights drawn for each graph.
+      resamples: of the bootstrap.
+    """
+
+    side: int = 14
+    depth: int = 32
+    width: int = 32
+    homophily: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    average_degree: tuple[float, ...] = (6.0, 12.0, 24.0)
+    graphs: int = 3
+    seeds: int = 6
+    resamples: int = 1000
+
+
+CPU = Config()
+SMOKE = Config(side=6, depth=6, width=8, homophily=(0.2, 0.8), average_degree=(6.0,), graphs=2, seeds=2, resamples=50)
+PRESETS = {"cpu": CPU, "smoke": SMOKE}
+
+
+class Results(NamedTuple):
+    """What is predicted and what was measured for it at every layer of every graph and weights, [graphs, seeds, L+1].
+
+    Attributes:
+      homophily, average_degree, second_eigenvalue: of the graphs, [graphs]; homophily NaN for the `named`, which come
+        last.
+      measured: mu(G^(l)) or ||G^(l)||_F, by (one of PREDICTIONS, one of NODES).
+      predicted: the same up to a factor.
+    """
+
+    config: Config
+    homophily: np.ndarray
+    average_degree: np.ndarray
+    second_eigenvalue: np.ndarray
+    named: tuple[str, ...]
+    measured: dict[tuple[str, str], np.ndarray]
+    predicted: dict[tuple[str, str], np.ndarray]
+
+    def rates(self, kind: tuple[str, str], *, predicted: bool = False) -> np.ndarray:
+        """Slopes of the logarithm of the root mean square over weights against L - l, [graphs]."""
+        curves = (self.predicted if predicted else self.measured)[kind]
+        return common.rates(np.sqrt(np.mean(np.square(curves, dtype=np.float64), axis=1)))
+
+
+def run(config: Config) -> Results:
+    """Measures every graph at initialisation: no training."""
+    n = config.side**2
+    options = {"num_nodes": n, "train_per_class": min(20, n // 6)}
+    cells = list(itertools.product(config.homophily, config.average_degree, range(config.graphs)))
+    drawn = [common.connected_csbm(seed=i, homophily=h, average_degree=k, **options) for h, k, i in cells]
+    topologies = named_graphs(config.side)
+    sets = drawn + [drawn[0]._replace(graph=edges) for edges in topologies.values()]
+    graphs = [jg.prepare(ds.graph, normalisation="doubly") for ds in sets]
+    spectra = [np.linalg.eigh(np.asarray(graph.propagation.dense(), np.float64)) for graph in graphs]
+    vectors = np.stack([vectors for _, vectors in spectra]).astype(np.float32)
+    p = np.stack([values for values, _ in spectra])
+    keys = jax.random.split(jax.random.key(0), (len(sets), config.seeds))
+    measured, predicted = {}, {}
+    for activation, nodes in itertools.product(("identity", "relu"), NODES):
+        model = jg.DeepGNN(
+            depth=config.depth,
+            width=config.width,
+            out=sets[0].num_classes,
+            activation=activation,
+            residual="identity",
+        )
+        order = np.random.default_rng(0).permutation(n) if nodes == NODES[1] else np.arange(n)
+        arrays = (np.stack([getattr(ds, name)[order] for ds in sets]) for name in ("x", "labels", "train_mask"))
+        curves, squares, growth = _curves(model, stacked(graphs), *arrays, vectors, keys)
+        curves, squares, growth = jax.tree.map(np.asarray, (curves, squares, growth))
+        for name, (wanted, measure) in PREDICTIONS.items():
+            if wanted == activation:
+                passed = 1.0 if activation == "identity" else 0.5
+                measured[name, nodes] = curves[measure]
+                spectral = predicted_mu(p[:, None], squares, config.depth, passed)
+                predicted[name, nodes] = spectral if measure == "mu" else growth
+    homophily = np.array([h for h, _, _ in cells] + [np.nan] * len(topologies))
+    degrees = np.array([graph.num_edges / n for graph in graphs])
+    moduli = np.sort(np.abs(p), axis=1)[:, -2]
+    return Results(config, homophily, degrees, moduli, tuple(topologies), measured, predicted)
+
+
+def predicted_mu(
+    p: Float[np.ndarray, "... n"], squares: Float[np.ndarray, "... n"], depth: int, variance: float
+) -> Float[np.ndarray, "... L+1"]:
+    """sqrt(sum_i (1 + variance p_i^2)^(L-l) ||g_i||^2), l = 0 .. L, from the ||g_i||^2 of G^(L) less its mean."""
+    S = np.asarray(squares, np.float64)
+    curve = [np.sqrt(np.sum((1 + variance * p**2) ** k * S, axis=-1)) for k in range(depth + 1)]
+    return np.stack(curve[::-1], axis=-1)
+
+
+@partial(jax.jit, static_argnums=0)
+def _curves(model, graphs, xs, labels, masks, vectors, keys):
+    """mu and norm of G^(l) and ||X^(L)|| / ||X^(l)||, [graphs, seeds, L+1]; ||g_i||^2 of G^(L) less its mean."""
+
+    def of_graph(arguments):
+        graph, x, y, mask, U, keys = arguments
+
+        def of_key(key):
+            params = model.init(key, graph, x)
+            trace = jg.probe(model, params, graph, x, Partial(masked_cross_entropy, y, mask))
+            last = trace.feature_grads[-1]
+            parts = U.T @ (last - jnp.mean(last, axis=0, keepdims=True))
+            norms = _by_layer(jg.measures.norm, trace.features)
+            curves = {name: _by_layer(getattr(jg.measures, name), trace.feature_grads) for name in ("mu", "norm")}
+            return curves, jnp.sum(jnp.square(parts), axis=1), norms[-1] / norms
+
+        return jax.lax.map(of_key, keys)
+
+    return jax.lax.map(of_graph, (graphs, xs, labels, masks, vectors, keys))
+
+
+def _by_layer(measure, signals):
+    return jax.vmap(partial(common.scaled, measure))(signals)
+
+
+def named_graphs(side: int) -> dict[str, Any]:
+    """Connected graphs of side^2 nodes whose spectra differ as much as they can, as GraphsTuples."""
+    n = side * side
+    ladder = nx.circulant_graph(n, [1, 2])
+    made = {
+        "ring": nx.cycle_graph(n),
+        "ring, 4 nearest": ladder,
+        "torus": nx.convert_node_labels_to_integers(nx.grid_2d_graph(side, side, periodic=True)),
+        "binary tree": nx.full_rary_tree(2, n),
+        "star": nx.star_graph(n - 1),
+        "barbell": nx.barbell_graph(n // 2, n - 2 * (n // 2)),
+        "4-regular": nx.random_regular_graph(4, n, seed=0),
+        "complete": nx.complete_graph(n),
+    }
+    template = jg.load_dataset("karate").graph
+    tuples = {}
+    for name, graph in made.items():
+        a, b = np.array(graph.edges(), np.int32).T
+        senders, receivers = np.concatenate([a, b]), np.concatenate([b, a])
+        counts = {"n_node": np.array([n], np.int32), "n_edge": np.array([senders.size], np.int32)}
+        tuples[name] = template._replace(senders=senders, receivers=receivers, **counts)
+    return tuples
+
+
+class Answer(NamedTuple):
+    """Over the csbm graphs, for one prediction, with bootstrap intervals over graphs.
+
+    Attributes:
+      ratio: mean measured rate / mean predicted rate.
+      fit: Spearman's correlation of measured and predicted.
+      homophily: Spearman's correlation of the measured rate with homophily.
+      beyond_lambda: the same with lambda held fixed.
+      beyond_prediction: the same with the predicted rate held fixed.
+    """
+
+    ratio: Interval
+    fit: Interval
+    homophily: Interval
+    beyond_lambda: Interval
+    beyond_prediction: Interval
+
+
+def answers(results: Results) -> dict[tuple[str, str], Answer]:
+    """By prediction and nodes."""
+    return {kind: _answer(results, kind) for kind in results.predicted}
+
+
+def _answer(results: Results, kind: tuple[str, str]) -> Answer:
+    csbm = np.isfinite(results.homophily)
+    rate, expected = (results.rates(kind, predicted=predicted)[csbm] for predicted in (False, True))
+    h, moduli = results.homophily[csbm], results.second_eigenvalue[csbm]
+    interval = partial(common.bootstrap, resamples=results.config.resamples)
+    return Answer(
+        ratio=interval(lambda a, b: float(np.mean(a) / np.mean(b)), rate, expected),
+        fit=interval(common.spearman, rate, expected),
+        homophily=interval(common.spearman, rate, h),
+        beyond_lambda=interval(common.spearman, rate, h, moduli),
+        beyond_prediction=interval(common.spearman, rate, h, expected),
+    )
+
+
+def plot(results: Results) -> dict[str, Shown]:
+    """Measured against predicted, and measured against homophily by degree."""
+    config, figures = results.config, {}
+    csbm = np.isfinite(results.homophily)
+    figure, axes = plots.new_figure(xlabel="predicted rate per layer", ylabel="measured rate per layer")
+    top = 0.0
+    for i, name in enumerate(PREDICTIONS):
+        x, y = (results.rates((name, NODES[0]), predicted=predicted) for predicted in (True, False))
+        colour, marker = plots.COLOURS[i], plots.MARKERS[i]
+        axes.scatter(x[csbm], y[csbm], s=14, color=colour, marker=marker, label=name)
+        axes.scatter(x[~csbm], y[~csbm], s=28, color=colour, marker="x", linewidths=1.2)
+        top = max(top, float(x.max()))
+    axes.plot([0, top], [0, top], color="0.4", linestyle="--", linewidth=1, label="equal")
+    figures["prediction"] = Shown(
+        plots.finished(figure),
+        "Measured against predicted expansion",
+        "Slopes of ln of the root mean square over weights, of μ(G⁽ˡ⁾) for the spectra, of ‖G⁽ˡ⁾‖ for the features' "
+        "growth: one point a graph, crosses for the named graphs.",
+    )
+    for name, file in (("linear, spectrum", "linear"), ("ReLU, spectrum and independent masks", "relu")):
+        lines = {}
+        rate = results.rates((name, NODES[0]))
+        for degree in config.average_degree:
+            means = [common.mean_interval(_group(results, h, degree, rate)) for h in config.homophily]
+            errors = np.nan_to_num([m.high - m.value for m in means])
+            values = np.array([m.value for m in means])
+            lines[f"degree {degree:g}"] = plots.Line(np.array(config.homophily), values, errors)
+        shown = "linear" if file == "linear" else "ReLU"
+        figure = plots.by_option(lines, xlabel="homophily", ylabel="rate of ln μ(G) per layer")
+        figure.axes[0].set_xscale("linear")
+        figures[f"homophily_{file}"] = Shown(
+            figure,
+            f"Expansion against homophily, {shown}",
+            f"{shown} network, mean over {config.graphs} graphs with Student's 95% interval.",
+        )
+    return figures
+
+
+def _group(results: Results, homophily: float, degree: float, rate: np.ndarray) -> np.ndarray:
+    cells = list(itertools.product(results.config.homophily, results.config.average_degree))
+    number = cells.index((homophily, degree)) * results.config.graphs
+    return rate[number : number + results.config.graphs]
+
+
+def claim(results: Results, found: dict[tuple[str, str], Answer] | None = None) -> Claim:
+    """What the statistics say."""
+    config = results.config
+    found = answers(results) if found is None else found
+    csbm = np.isfinite(results.homophily)
+    parts = []
+    for name in PREDICTIONS:
+        it, moved = found[name, NODES[0]], found[name, NODES[1]]
+        rates = results.rates((name, NODES[0]))[csbm]
+        parts.append(
+            f"{name}: rates {rates.min():.3f} to {rates.max():.3f}, measured / predicted {it.ratio.text()}, rank "
+            f"correlation {it.fit.text(2)}; of the rate with homophily given lambda {it.beyond_lambda.text(2)}, given "
+            f"the prediction {it.beyond_prediction.text(2)}, given lambda with the nodes shuffled over the same graphs "
+            f"{moved.beyond_lambda.text(2)}"
+        )
+    evidence = (
+        f"Slope of the logarithm of mu(G^(l)), or for the growth of the features of ||G^(l)||_F, per layer towards the "
+        f"input (root mean square over {config.seeds} weights; {config.depth} layers of width {config.width}; "
+        f"{csbm.sum()} connected csbm of {config.side**2} nodes; 95% bootstrap intervals over graphs). "
+        f"{'. '.join(parts)}. A row of ReLU layers grows by {FORWARD_RATE:.3f} per layer on any graph."
+    )
+    return Claim(
+        "Expansion rate against homophily and topology",
+        "The gradients of a residual GCN expand (Park & Kim 2024); how fast, for which graphs, is left open. Derived "
+        "here: to the linear network topology and homophily matter only through the spectrum of P and where in it the "
+        "gradient lies; a ReLU network's gradients expand as its features do.",
+        evidence,
+        _verdict(found),
+    )
+
+
+def _verdict(found: dict[tuple[str, str], Answer]) -> str:
+    parts = []
+    for name in PREDICTIONS:
+        it = found[name, NODES[0]]
+        away = 100 * (it.ratio.value - 1)
+        parts.append(
+            f"“{name}” {'holds' if abs(away) < 10 else 'does not hold'}: measured rates are {away:+.1f}% from it on "
+            f"average, and order the graphs with a rank correlation of {it.fit.value:.2f}."
+        )
+    for name, network in zip(PREDICTIONS, ("Linear network", "ReLU network", "ReLU network's norm"), strict=True):
+        it, moved = found[name, NODES[0]], found[name, NODES[1]]
+        if not _excludes_zero(it.beyond_lambda):
+            parts.append(f"{network}: homophily is not seen to matter beyond lambda.")
+            continue
+        rest = "still" if _excludes_zero(it.beyond_prediction) else "no longer"
+        shuffled = "still" if _excludes_zero(moved.beyond_lambda) else "no longer"
+        parts.append(
+            f"{network}: homophily matters beyond lambda; {rest} once the prediction is held fixed, {shuffled} when "
+            "features and labels are shuffled over the nodes of the same graphs."
+        )
+    return " ".join(parts)
+
+
+def _excludes_zero(interval: Interval) -> bool:
+    return interval.low > 0 or interval.high < 0
+
+
+def tables(results: Results, found: dict[tuple[str, str], Answer]) -> dict[str, Table]:
+    """The statistics of every kind, and the named graphs."""
+    header = ("prediction", "nodes", "measured / predicted", "correlation", "homophily", "given λ", "given prediction")
+    rows = [(*kind, *(interval.text() for interval in it)) for kind, it in found.items()]
+    named = []
+    offset = len(results.homophily) - len(results.named)
+    columns = {
+        f"{name}, {when}": results.rates((name, NODES[0]), predicted=when == "predicted")
+        for name in PREDICTIONS
+        for when in ("measured", "predicted")
+    }
+    for i, name in enumerate(results.named, start=offset):
+        cells = [f"{rate[i]:.3f}" for rate in columns.values()]
+        named.append((name, f"{results.average_degree[i]:.1f}", f"{results.second_eigenvalue[i]:.4f}", *cells))
+    return {"csbm sweep": Table(header, rows), "Named graphs": Table(("graph", "mean degree", "λ", *columns), named)}
+
+
+def write(results: Results, out: Path) -> Path:
+    """Writes the page, its figures and results.json; returns the page."""
+    found = answers(results)
+    notes = [
+        "P is doubly stochastic (Metropolis), so that its eigenvector for 1 is constant and mu leaves it out. Glorot "
+        "weights (variance 1/d), sigma = 1. csbm are conditioned on being connected. The predictions take the measured "
+        "G^(L) and are of the mean square: fewer weights give a slope a little below it.",
+        "Partial correlations: Spearman's on what a linear regression on the other ranks leaves.",
+    ]
+    kinds = [{"prediction": a, "nodes": b} for a, b in results.predicted]
+    rates = [
+        kind | {when: results.rates((kind["prediction"], kind["nodes"]), predicted=when == "predicted")}
+        for kind in kinds
+        for when in ("measured", "predicted")
+    ]
+    graphs = {name: getattr(results, name) for name in ("homophily", "average_degree", "second_eigenvalue", "named")}
+    return write_claim(
+        out,
+        claim(results, found),
+        results={"config": asdict(results.config), **graphs, "rates": rates},
+        command=common.invocation("expansion", results.config, PRESETS),
+        tables=tables(results, found),
+        figures=plot(results),
+        notes=notes,
+    )
+
+
+if __name__ == "__main__":
+    common.command(lambda config, out: write(run(config), out), PRESETS, __doc__ or "")

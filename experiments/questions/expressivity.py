@@ -1,0 +1,337 @@
+"""Where is the trade-off between expressive power and expansion, as a function of the bound c?
+
+Question (Park & Kim 2024, open): W <- c W / ||W||_F tames the expansion of a residual network; how small may c be
+before it cannot express the task, and how large before it diverges? Residual GCN of several depths on three tasks, all
+on csbm: classes of nodes; links held out of the graph (score of a pair: inner product of its outputs); whether a whole
+graph is homophilous. Expected, with sigma = c / sqrt(d): a linear network expands by (1 + p^2 sigma^2)^(L / 2), so that
+the largest c that trains would fall as sqrt(d / L); a ReLU network's features and gradients expand by about
+(1 + sigma / sqrt(2 pi))^L (`questions.expansion`), so that it would fall as sqrt(d) / L.
+
+Command: python -m jaxgnn.experiments.questions.expressivity --out expressivity
+Cost: 10 minutes (7 of them CPU time), measured beside much other work on two cores.
+Numbers: from 16 to 64 layers the largest good c falls from 1 to 0.25 for links, 4 to 1 for graphs, 8 to 1 for nodes.
+"""
+
+import itertools
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import jaxgnn as jg
+from jaxgnn.experiments.questions import common
+from jaxgnn.experiments.questions.common import Interval
+from jaxgnn.experiments.questions.links import link_prediction
+from jaxgnn.report import plots
+from jaxgnn.report.claim import Claim, Shown, write_claim
+from jaxgnn.report.page import Table
+from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
+
+TASKS = ("node", "link", "graph")
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to train.
+
+    Attributes:
+      tasks: "node", "link", "graph".
+      depths: numbers of layers.
+      bound_c: the values of c.
+      width: d.
+      num_nodes: of the graph for nodes and links.
+      num_graphs, graph_nodes, batch_size: of the task of graphs.
+      draws: data sets of each task.
+      seeds: weights for each of them.
+      steps: updates of each run.
+      learning_rate: of Adam.
+    """
+
+    tasks: tuple[str, ...] = TASKS
+    depths: tuple[int, ...] = (16, 64)
+    bound_c: tuple[float, ...] = (0.0625, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    width: int = 32
+    num_nodes: int = 200
+    num_graphs: int = 120
+    graph_nodes: int = 24
+    batch_size: int = 12
+    draws: int = 1
+    seeds: int = 4
+    steps: int = 100
+    learning_rate: float = 5e-3
+
+
+CPU = Config()
+SMOKE = Config(
+    tasks=("link",),
+    depths=(2,),
+    bound_c=(0.25, 4.0),
+    width=8,
+    num_nodes=48,
+    num_graphs=12,
+    batch_size=6,
+    draws=1,
+    seeds=2,
+    steps=3,
+)
+PRESETS = {"cpu": CPU, "smoke": SMOKE}
+
+
+class Cell(NamedTuple):
+    """One task, depth and c: training loss over the constant predictor's, test score and growth, each [runs].
+
+    growth is ||G^(0)||_F / ||G^(L)||_F at initialisation; runs are draws x seeds. A loss that is not finite is inf.
+    """
+
+    task: str
+    depth: int
+    bound_c: float
+    loss: np.ndarray
+    score: np.ndarray
+    growth: np.ndarray
+
+
+class Results(NamedTuple):
+    config: Config
+    cells: list[Cell]
+
+
+def homophilous_graphs(config: Config, seed: int) -> ManyGraphs:
+    """Is an edge of this graph likely (0.8) or unlikely (0.2) to join nodes of equal class? Classes are not given."""
+    options = {"num_nodes": config.graph_nodes, "num_classes": 2, "num_features": 4, "signal": 2.0}
+    sets = [
+        jg.load_dataset(
+            "csbm",
+            homophily=(0.2, 0.8)[i % 2],
+            seed=10_000 * seed + i,
+            average_degree=4.0,
+            train_per_class=2,
+            val_fraction=0.3,
+            **options,
+        )
+        for i in range(config.num_graphs)
+    ]
+    order = np.random.default_rng(seed).permutation(config.num_graphs)
+    split = np.split(order, [config.num_graphs // 2, 3 * config.num_graphs // 4])
+    return many_graphs(
+        [ds.graph for ds in sets],
+        [ds.x for ds in sets],
+        np.arange(config.num_graphs) % 2,
+        split=(split[0], split[1], split[2]),
+        batch_size=config.batch_size,
+    )
+
+
+def _task(name: str, config: Config, seed: int) -> tuple[Any, dict[str, Any]]:
+    """A task, and the options of the model that it needs."""
+    if name == "link":
+        return link_prediction(config.num_nodes, seed), {"out": 8}
+    if name == "graph":
+        return homophilous_graphs(config, seed), {"out": 2, "pool": "mean"}
+    ds = jg.load_dataset("csbm", num_nodes=config.num_nodes, seed=seed, train_per_class=config.num_nodes // 10)
+    return jg.tasks.node_classification(ds, jg.prepare(ds.graph)), {"out": ds.num_classes}
+
+
+def run(config: Config) -> Results:
+    """Trains every task, depth and c over the draws and seeds."""
+    cells = []
+    for name, depth in itertools.product(config.tasks, config.depths):
+        columns = {c: [] for c in config.bound_c}
+        for draw in range(config.draws):
+            task, options = _task(name, config, draw)
+            model = jg.DeepGNN(depth=depth, width=config.width, residual="identity", bound="frobenius", **options)
+            points = jg.sweep(
+                model,
+                task,
+                grid={"bound_c": config.bound_c},
+                seeds=config.seeds,
+                steps=config.steps,
+                learning_rate=config.learning_rate,
+                evaluate_every=10,
+            )
+            for point, c in zip(points, config.bound_c, strict=True):
+                result = point.result
+                norms = common.measured(model, result.initial_params, task).gradient_norm
+                loss = result.train_loss / task.constant_loss()
+                columns[c].append((np.where(np.isfinite(loss), loss, np.inf), result.score, norms[:, 0] / norms[:, -1]))
+        cells += [Cell(name, depth, c, *map(np.concatenate, zip(*columns[c], strict=True))) for c in config.bound_c]
+    return Results(config, cells)
+
+
+class TradeOff(NamedTuple):
+    """Of one task and depth, with bootstrap intervals over runs.
+
+    Attributes:
+      best_c: c with the lowest mean rank of training loss.
+      smallest, largest: the ends of the c whose median training loss is within twice that of the best, or 5% of the
+        constant predictor's.
+      best_score_c: c with the highest mean test score.
+    """
+
+    best_c: Interval
+    smallest: Interval
+    largest: Interval
+    best_score_c: Interval
+
+
+def trade_off(results: Results, task: str, depth: int) -> TradeOff:
+    """Where c is best, and how far one may go from there."""
+    cells = [cell for cell in results.cells if (cell.task, cell.depth) == (task, depth)]
+    c = np.array([cell.bound_c for cell in cells])
+    loss = np.stack([cell.loss for cell in cells], axis=1)
+    score = np.stack([cell.score for cell in cells], axis=1)
+
+    def medians(loss):
+        return np.median(loss, axis=0)
+
+    def good(loss):
+        middle = medians(loss)
+        return c[middle <= max(2 * middle.min(), 0.05)]
+
+    interval = partial(common.bootstrap, resamples=500)
+    return TradeOff(
+        best_c=interval(lambda loss: float(c[np.argmin(medians(loss))]), loss),
+        smallest=interval(lambda loss: float(good(loss).min()), loss),
+        largest=interval(lambda loss: float(good(loss).max()), loss),
+        best_score_c=interval(lambda s: float(c[np.argmax(np.nan_to_num(s, nan=-1.0).mean(axis=0))]), score),
+    )
+
+
+def plot(results: Results) -> dict[str, Shown]:
+    """Training loss, test score and growth against c, by task and depth."""
+    config, figures = results.config, {}
+    for name in config.tasks:
+        for quantity, label in (("loss", "training loss / constant predictor's"), ("score", "test score")):
+            figure, axes = plots.new_figure(xlabel="c", ylabel=label)
+            drawn = []
+            for i, depth in enumerate(config.depths):
+                cells = [cell for cell in results.cells if (cell.task, cell.depth) == (name, depth)]
+                values = np.stack([getattr(cell, quantity) for cell in cells])
+                shown = np.ma.masked_invalid(values)
+                x = [cell.bound_c for cell in cells]
+                style = {"color": plots.COLOURS[i], "linewidth": 1.6}
+                axes.plot(x, common.median(values.T), marker=plots.MARKERS[i], label=f"{depth} layers", **style)
+                low, high = (end(axis=1).filled(np.nan) for end in (shown.min, shown.max))
+                axes.fill_between(x, low, high, color=plots.COLOURS[i], alpha=0.18, linewidth=0)
+                drawn.append(values)
+            axes.set_xscale("log", base=2)
+            if quantity == "loss":
+                axes.axhline(1.0, color="0.4", linestyle="--", linewidth=1, label="constant predictor")
+                plots.log_axis(axes, drawn)
+            figures[f"{name}_{quantity}"] = Shown(
+                plots.finished(figure),
+                f"Task of {name}s: {label}",
+                f"Median and range of {config.draws * config.seeds} runs after {config.steps} steps; runs whose loss "
+                "is not finite are left out.",
+            )
+    lines = {}
+    for depth in config.depths:
+        cells = [cell for cell in results.cells if (cell.task, cell.depth) == (config.tasks[0], depth)]
+        growth = np.array([common.median(cell.growth) for cell in cells])
+        lines[f"{depth} layers"] = plots.Line(np.array([cell.bound_c for cell in cells]), growth)
+    figure = plots.by_option(lines, xlabel="c", ylabel="‖G⁽⁰⁾‖ / ‖G⁽ᴸ⁾‖ at initialisation")
+    plots.log_axis(figure.axes[0], [line.y for line in lines.values()])
+    figures["growth"] = Shown(
+        figure, "Expansion against c", f"Growth of the gradient through the layers, task of {config.tasks[0]}s."
+    )
+    return figures
+
+
+def claim(results: Results) -> Claim:
+    """What the trade-offs say."""
+    config = results.config
+    found = {(t, L): trade_off(results, t, L) for t, L in itertools.product(config.tasks, config.depths)}
+    said = []
+    for (task, depth), it in found.items():
+        cells = [cell for cell in results.cells if (cell.task, cell.depth) == (task, depth)]
+        ends = [float(np.median(cell.loss)) for cell in cells]
+        best = min(ends)
+        scores = [common.mean_interval(cell.score).value for cell in cells]
+        said.append(
+            f"{task}, {depth} layers: lowest loss {best:.3g} at c = {it.best_c.text(3)}, {ends[0]:.3g} at "
+            f"c = {config.bound_c[0]:g}, {ends[-1]:.3g} at {config.bound_c[-1]:g}; good for c from "
+            f"{it.smallest.text(3)} to {it.largest.text(3)}; best test score {np.nan_to_num(scores).max():.3f} at "
+            f"{it.best_score_c.text(3)}"
+        )
+    evidence = (
+        f"Residual GCN of width {config.width}, c times W / ||W||_F, {config.draws * config.seeds} runs a cell (draws "
+        f"of the data x weights, 95% bootstrap intervals over runs), {config.steps} steps. Median final training loss "
+        f"over the constant predictor's. {'. '.join(said)}."
+    )
+    return Claim(
+        "Expressive power against the bound c",
+        "Bounding every layer's Lipschitz constant by c trades expressive power (c too small) against gradient "
+        "expansion (c too large); where the trade-off lies is left open in Park & Kim 2024.",
+        evidence,
+        _verdict(results, found),
+    )
+
+
+def _verdict(results: Results, found: dict[tuple[str, int], TradeOff]) -> str:
+    config, parts = results.config, []
+    for end, names in (("underfits at the smallest c", []), ("fails at the largest c", [])):
+        for task, depth in found:
+            cells = [cell for cell in results.cells if (cell.task, cell.depth) == (task, depth)]
+            number = 0 if end.startswith("under") else -1
+            best = min(float(np.median(cell.loss)) for cell in cells)
+            if np.median(cells[number].loss) > max(2 * best, 0.05):
+                names.append(f"{task} ({depth} layers)")
+        c = config.bound_c[0] if end.startswith("under") else config.bound_c[-1]
+        parts.append(f"The network {end} tried, {c:g}, for {common.listed(names)}.")
+    if len(config.depths) > 1:
+        shallow, deep = min(config.depths), max(config.depths)
+        moved = [
+            f"{task} from {found[task, shallow].largest.value:g} to {found[task, deep].largest.value:g}"
+            for task in config.tasks
+        ]
+        parts.append(
+            f"From {shallow} to {deep} layers the largest good c moves for {common.listed(moved)}; sqrt(d / L) "
+            f"would divide it by {np.sqrt(deep / shallow):.1f}, sqrt(d) / L by {deep / shallow:.1f}."
+        )
+    return " ".join(parts)
+
+
+def table(results: Results) -> Table:
+    """One row a task, depth and c."""
+    header = (
+        "task",
+        "layers",
+        "c",
+        "training loss / constant's",
+        "test score",
+        "growth at initialisation",
+        "not finite",
+    )
+    rows = []
+    for cell in results.cells:
+        finite = np.isfinite(cell.loss)
+        loss = f"{np.median(cell.loss):.3g} ({cell.loss.min():.3g} to {cell.loss.max():.3g})"
+        growth = f"{common.median(cell.growth):.3g}"
+        score = common.mean_interval(cell.score).text()
+        rows.append((cell.task, str(cell.depth), f"{cell.bound_c:g}", loss, score, growth, str((~finite).sum())))
+    return Table(header, rows)
+
+
+def write(results: Results, out: Path) -> Path:
+    """Writes the page, its figures and results.json; returns the page."""
+    config = results.config
+    notes = [
+        f"Adam {config.learning_rate:g}, no decay, ReLU, sym. Scores: accuracy for nodes and graphs, area under the "
+        "ROC curve for links. A c is called good where the median training loss is at most twice the lowest, or 5% of "
+        "the constant predictor's. A larger c also makes the same step of Adam a larger step of the function.",
+    ]
+    return write_claim(
+        out,
+        claim(results),
+        results={"config": asdict(config), "cells": [cell._asdict() for cell in results.cells]},
+        command=common.invocation("expressivity", results.config, PRESETS),
+        tables={"All cells": table(results)},
+        figures=plot(results),
+        notes=notes,
+    )
+
+
+if __name__ == "__main__":
+    common.command(lambda config, out: write(run(config), out), PRESETS, __doc__ or "")
