@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from jaxgnn.arrays import Array
 from jaxgnn.bounds import bound_params
 from jaxgnn.graph import Graph
 from jaxgnn.layer_function import split
@@ -74,9 +75,16 @@ def lipschitz(model: Any, graph: Graph, layer: int) -> float | None:
     return rules.get(model.residual) if isinstance(model.residual, str) else None
 
 
-@partial(jax.jit, static_argnums=0)
-def effective_kernels(model: Any, params: Any) -> Float[jax.Array, "L d d"]:
+def effective_kernels(model: Any, params: Any) -> Float[Array, "L d d"]:
     """W^(l) as they propagate, after the bound."""
+    if model.bound != "none":
+        return _bounded_kernels(model, params)
+    kernel = params["params"]["stack"]["layer"]["linear"]["kernel"]
+    return np.broadcast_to(np.asarray(kernel), (model.blocks, *kernel.shape[-2:]))
+
+
+@partial(jax.jit, static_argnums=0)
+def _bounded_kernels(model: Any, params: Any) -> Float[jax.Array, "L d d"]:
     common, own = split(model, params)
 
     def effective(layer):

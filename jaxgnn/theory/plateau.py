@@ -26,7 +26,7 @@ from jaxgnn.precision import precision
 from jaxgnn.theory.draws import altered, halved, networks
 from jaxgnn.theory.network import Network, mu, observe, products
 from jaxgnn.theory.statement import About, Check, Draw, Statement
-from jaxgnn.theory.stationarity import output_error
+from jaxgnn.theory.stationarity import error_at, output_error
 
 ABOUT = About("plateau at the constant predictor", "Keriven 2025; two-sided by convexity, derived")
 
@@ -41,7 +41,7 @@ def check(network: Network, targets) -> Check:
     f = X[-1].mean(axis=0)
     with precision(np.float64):
         constant = jnp.asarray(np.tile(f @ R + b, (len(E), 1)))
-        D = np.asarray(jax.grad(network.loss_fn)(constant))
+        D = np.asarray(error_at(network.loss_fn, constant))
     # loss_c - loss <= mu(D) ||S||_2 ||R||_F
     better = mu(D) * norm(X[-1] - f, 2) * norm(R)
     sides: list[tuple[Any, Any]] = [(loss_c - loss, better)]

@@ -44,8 +44,14 @@ def output_error(network: Network):
     """E = d loss / d logits, R and b."""
     R, b = (np.asarray(network.params["params"]["readout"][name]) for name in ("kernel", "bias"))
     with precision(np.float64):
-        E = np.asarray(jax.grad(network.loss_fn)(jnp.asarray(network.trace.features[-1] @ R + b)))
+        E = np.asarray(error_at(network.loss_fn, jnp.asarray(network.trace.features[-1] @ R + b)))
     return E, R, b
+
+
+@jax.jit
+def error_at(loss_fn, logits):
+    """d loss / d logits."""
+    return jax.grad(loss_fn)(logits)
 
 
 def check(network: Network) -> Check:
