@@ -77,7 +77,9 @@ STATEMENT = Statement(
     check,
     networks(activations=("tanh", "elu")),
     {
-        "errors without rho'": altered(networks(activations=("tanh",), signals="constant"), _unmasked),
+        "errors without rho'": altered(
+            networks(activations=("tanh",), signals="constant", weights=("orthogonal",)), _unmasked
+        ),
         "ReLU, said to be elu": said(networks(activations=("relu",)), activation="elu"),
         "several components": networks(activations=("tanh",), graphs=("two parts",)),
     },

@@ -125,7 +125,7 @@ def read_out(draw: Draw) -> Draw:
 
 
 def _larger(network):
-    return replace(network, trace=network.trace._replace(weight_grads=1e4 * network.trace.weight_grads))
+    return replace(network, trace=network.trace._replace(weight_grads=1e9 * network.trace.weight_grads))
 
 
 STATEMENT = Statement(
@@ -135,7 +135,7 @@ STATEMENT = Statement(
     read_out(networks(activations=("identity", "relu", "tanh"))),
     {
         "weights twice as large as said": altered(networks(weights=("gaussian",)), halved),
-        "gradients ten thousand times as large as said": altered(
+        "gradients far larger than said": altered(
             read_out(networks(activations=("tanh",), weights=("gaussian",))), _larger
         ),
         "several components": read_out(networks(graphs=("two parts",))),
