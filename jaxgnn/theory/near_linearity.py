@@ -80,7 +80,9 @@ STATEMENT = Statement(
         "errors without rho'": altered(
             networks(activations=("tanh",), signals="constant", weights=("orthogonal",)), _unmasked
         ),
-        "ReLU, said to be elu": said(networks(activations=("relu",)), activation="elu"),
+        "ReLU, said to be tanh": said(
+            networks(activations=("relu",), signals="constant", weights=("orthogonal",)), activation="tanh"
+        ),
         "several components": networks(activations=("tanh",), graphs=("two parts",)),
     },
 )
