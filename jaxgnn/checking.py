@@ -103,9 +103,11 @@ def headline(findings: dict[str, Finding]) -> str:
     if failed:
         return f"{len(failed)} of {len(findings)} statements fail: {', '.join(failed)}."
     planted = sum(finding.planted for finding in findings.values())
-    return (
-        f"All {len(findings)} statements hold, on {cases:,} random cases; all {planted} planted violations are caught."
-    )
+    silent = [finding.name for finding in findings.values() if not finding.spoke]
+    said = f"All {len(findings)} statements hold, on {cases:,} random cases"
+    if silent:
+        said = f"{len(findings) - len(silent)} of {len(findings)} statements hold; silent here: {', '.join(silent)}"
+    return f"{said}; all {planted} planted violations are caught."
 
 
 def results(config: CheckConfig, findings: dict[str, Finding]) -> dict[str, Any]:

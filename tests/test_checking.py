@@ -49,6 +49,14 @@ def test_an_unwritable_folder_is_found_before_the_work(tmp_path, capsys):
     assert "cannot write to" in capsys.readouterr().err
 
 
+def test_a_statement_that_never_speaks_is_not_said_to_hold():
+    config = CheckConfig(graph="karate", widths=(200,), depths=(3,), seeds=1, statements=("linear_spectrum",))
+    findings = checking.check(config)
+    assert findings["linear_spectrum"].spoke == 0
+    assert checking.table(findings)[0][-1] == "silent: n d = 6800: the exact spectrum is taken up to 4000"
+    assert "0 of 1 statements hold; silent here: spectrum of a linear layer" in checking.headline(findings)
+
+
 def test_a_data_sets_graph_is_its_largest_component():
     (shape,) = CheckConfig(graph="karate", widths=(4,), depths=(3,)).shapes()
     assert shape[:3] == (34, 4, 3)

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxgnn.bounds import BOUNDS
 from jaxgnn.theory.draws import networks, said
-from jaxgnn.theory.network import Network, mu, suffixes
+from jaxgnn.theory.network import LIPSCHITZ, Network, mu, suffixes
 from jaxgnn.theory.statement import About, Check, Statement, require
 
 ABOUT = About("expansion under a bound c", "Park & Kim 2024, Lipschitz normalisation; derived")
@@ -24,7 +24,7 @@ ABOUT = About("expansion under a bound c", "Park & Kim 2024, Lipschitz normalisa
 
 def check(network: Network) -> Check:
     """That the weights keep the bound, and the gradients of every layer l = 0 .. L-1 what follows from it."""
-    network.plain(activations=("identity", "relu", "leaky_relu", "tanh", "elu"), residuals=("none", "identity"))
+    network.plain(activations=LIPSCHITZ, residuals=("none", "identity"))
     bound, activation = network.model.bound, network.model.activation
     allowed = [name for name in BOUNDS if name not in ("none", "spectral")]
     require(bound in allowed, f"the bound is {bound}: it must be one that certainly holds, {', '.join(allowed)}")

@@ -20,7 +20,7 @@ import numpy as np
 from jaxgnn import measures
 from jaxgnn.precision import precision
 from jaxgnn.theory.draws import altered, delayed, halved, networks, said, tight
-from jaxgnn.theory.network import Network, chains
+from jaxgnn.theory.network import LIPSCHITZ, Network, chains
 from jaxgnn.theory.statement import About, Check, Statement, require
 
 ABOUT = About(
@@ -30,7 +30,7 @@ ABOUT = About(
 
 def check(network: Network) -> Check:
     """Norm and energy of every layer, by `jaxgnn.measures.dirichlet`."""
-    network.plain(activations=("identity", "relu", "leaky_relu", "tanh", "elu"))
+    network.plain(activations=LIPSCHITZ)
     require(network.matrix.symmetric, "P is not symmetric: its Dirichlet energy is no sum of squares")
     values = network.matrix.eigen[0]
     X = network.trace.features

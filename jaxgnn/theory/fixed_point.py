@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from jaxgnn.theory.draws import altered, delayed, networks, run
-from jaxgnn.theory.network import Network
+from jaxgnn.theory.network import LIPSCHITZ, Network
 from jaxgnn.theory.statement import About, Check, Statement, require
 
 ABOUT = About("contraction to a fixed point", "Arroyo et al. 2025, Lemma 4.2")
@@ -23,7 +23,7 @@ ABOUT = About("contraction to a fixed point", "Arroyo et al. 2025, Lemma 4.2")
 
 def check(network: Network, other: Network) -> Check:
     """Distance of two trajectories, steps, and distance to the last features, at every layer."""
-    network.plain(activations=("identity", "relu", "leaky_relu", "tanh", "elu"))
+    network.plain(activations=LIPSCHITZ)
     same = np.ptp(network.weights, axis=0).max(initial=0) + np.abs(network.weights - other.weights).max(initial=0)
     require(same == 0, "the layers' weights differ: a fixed point is one of a shared map")
     q = float(network.matrix.norm * network.norms[0])

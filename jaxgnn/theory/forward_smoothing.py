@@ -12,11 +12,10 @@ The paper has s^k with s = max s_j.
 import numpy as np
 
 from jaxgnn.theory.draws import altered, delayed, halved, networks, tight
-from jaxgnn.theory.network import Network, mu, products
+from jaxgnn.theory.network import LIPSCHITZ, Network, mu, products
 from jaxgnn.theory.statement import About, Check, Statement
 
 ABOUT = About("forward smoothing", "Keriven 2025; a factor of each layer in place of the largest")
-LIPSCHITZ = ("identity", "relu", "leaky_relu", "tanh", "elu")  # 1-Lipschitz; gelu is not
 
 
 def energy(X):

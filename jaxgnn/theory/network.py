@@ -20,6 +20,7 @@ from jaxgnn.theory.statement import require
 
 _EPS = 1e-13  # rounding, relative to the largest that a signal can be, of tens of layers in float64
 _STOCHASTIC = 1e-9
+LIPSCHITZ = ("identity", "relu", "leaky_relu", "tanh", "elu")  # 1-Lipschitz and 0 at 0; gelu is not
 # Of the activations with a Lipschitz derivative: sup |rho''|.
 SLOPE_LIPSCHITZ = {"identity": 0.0, "tanh": 4 / 27**0.5, "elu": 1.0}
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxgnn.jacobian import sensitivity, sensitivity_bound
 from jaxgnn.theory.draws import altered, halved, networks, prepared
-from jaxgnn.theory.network import Matrix, Network, chains
+from jaxgnn.theory.network import LIPSCHITZ, Matrix, Network, chains
 from jaxgnn.theory.statement import About, Check, Statement
 
 ABOUT = About("sensitivity through depth", "Arroyo et al. 2025, Theorem 5.1, with constants derived")
@@ -27,8 +27,7 @@ _SOURCES = 64
 
 def check(network: Network) -> Check:
     """Of all nodes v and up to 64 nodes u, from the input to the last layer."""
-    activations = ("identity", "relu", "leaky_relu", "tanh", "elu")
-    network.plain(activations=activations, residuals=("none", "identity", "ssm"))
+    network.plain(activations=LIPSCHITZ, residuals=("none", "identity", "ssm"))
     model = network.model
     f, h = model.segment_fn(network.params, network.graph, network.x, dtype=np.float64)
     sources = np.linspace(0, len(h) - 1, min(len(h), _SOURCES)).astype(int)

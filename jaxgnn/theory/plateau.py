@@ -24,7 +24,7 @@ from jax.tree_util import Partial
 
 from jaxgnn.precision import precision
 from jaxgnn.theory.draws import altered, halved, networks
-from jaxgnn.theory.network import Network, mu, observe, products
+from jaxgnn.theory.network import LIPSCHITZ, Network, mu, observe, products
 from jaxgnn.theory.statement import About, Check, Draw, Statement
 from jaxgnn.theory.stationarity import error_at, output_error
 
@@ -51,7 +51,7 @@ def check(network: Network, targets) -> Check:
     sides.append((loss - loss_c, norm(R) * norm(X[-1].T @ E) + norm(free) * norm(E.sum(axis=0))))
     said: tuple[str, ...] = ("cross-entropy", f"||R|| = {norm(R):.3g}")
     if network.model.norm == "none" and network.model.residual == "none" and network.matrix.symmetric:
-        network.plain(activations=("identity", "relu", "leaky_relu", "tanh", "elu"))
+        network.plain(activations=LIPSCHITZ)
         lam, _ = network.matrix.doubly
         smoothed = products(lam * network.norms)[-1] * mu(X[0])
         sides.append((better, mu(D) * (smoothed + network.forward_rounding[-1]) * norm(R)))

@@ -14,7 +14,7 @@ constants to constants. So at smoothed layers a node is told of the loss in prop
 import numpy as np
 
 from jaxgnn.theory.draws import advanced, altered, delayed, networks, tight
-from jaxgnn.theory.network import Matrix, Network, products, suffixes
+from jaxgnn.theory.network import LIPSCHITZ, Matrix, Network, products, suffixes
 from jaxgnn.theory.statement import About, Check, Statement, require
 
 ABOUT = About("collapse of a row-stochastic P", "derived, for reversible P = D~^(-1) A~")
@@ -22,7 +22,7 @@ ABOUT = About("collapse of a row-stochastic P", "derived, for reversible P = D~^
 
 def check(network: Network) -> Check:
     """Of every layer; of the gradients where rho = id."""
-    network.plain(activations=("identity", "relu", "leaky_relu", "tanh", "elu"))
+    network.plain(activations=LIPSCHITZ)
     degree = network.matrix.degree
     error = float(np.abs(network.P.sum(axis=1) - 1).max())
     require(error < 1e-9, f"P 1 differs from 1 by {error:.2g}: P must be row-stochastic")

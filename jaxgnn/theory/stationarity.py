@@ -34,7 +34,7 @@ from jax.tree_util import Partial
 
 from jaxgnn.precision import precision
 from jaxgnn.theory.draws import altered, halved, networks
-from jaxgnn.theory.network import Network, chain_ends, mu, observe
+from jaxgnn.theory.network import LIPSCHITZ, Network, chain_ends, mu, observe
 from jaxgnn.theory.statement import About, Check, Draw, Statement
 
 ABOUT = About("stationarity after the readout", "Keriven 2025; constants, and the part of ||R||, derived")
@@ -56,7 +56,7 @@ def error_at(loss_fn, logits):
 
 def check(network: Network) -> Check:
     """(1), (2) of every layer; (4) where the network is linear, and (3) where P is symmetric with P 1 = 1 as well."""
-    network.plain(activations=("identity", "relu", "leaky_relu", "tanh", "elu"))
+    network.plain(activations=LIPSCHITZ)
     E, R, _ = output_error(network)
     X, B, n = network.trace.features, network.trace.errors, len(E)
     e, f, PX = E.mean(axis=0), X[-1].mean(axis=0), network.P @ X[:-1]
