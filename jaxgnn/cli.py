@@ -21,14 +21,18 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from jaxgnn import __version__, checking
+from jaxgnn import reproduction as reproducing
 from jaxgnn.checking import CheckConfig
 from jaxgnn.data import DATASETS, describe, fetch
+from jaxgnn.data.errors import DataError
 from jaxgnn.optimisers import TrainConfig
 from jaxgnn.probing import ProbeConfig, Probing
 from jaxgnn.report.depth_study import headline, write_study
 from jaxgnn.report.probing import HEADER as HEADER_OF_PROBING
 from jaxgnn.report.probing import table as table_of_probing
 from jaxgnn.report.probing import write_probing
+from jaxgnn.report.reproduction import HEADER as HEADER_OF_VERDICTS
+from jaxgnn.report.reproduction import Preset, gather, verdicts, write_report
 from jaxgnn.report.spectrum import HEADER as HEADER_OF_SPECTRUM
 from jaxgnn.report.spectrum import headline as headline_of_spectrum
 from jaxgnn.report.spectrum import table as table_of_spectrum
@@ -209,6 +213,88 @@ class CheckCommand:
 
 
 @dataclass(frozen=True)
+class ReproduceCommand:
+    """Reproduce figures and tables of the papers; measured cells are kept, so that it goes on where it was.
+
+    Writes PAPER/NAME/PRESET-DIGEST/ with cells/, run.json, results.json, figures/ and index.html into the folder.
+
+    Attributes:
+      names: figures or tables, or a paper for all of its.
+      list: show what there is, and what it costs.
+      all: every one; those whose data are not here are said to be not available.
+      preset: smoke takes seconds, cpu minutes on two cores, paper needs an accelerator.
+      out: the folder.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    list: bool = False
+    all: bool = False
+    preset: Preset = "cpu"
+    out: Path = Path("runs")
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        del arguments
+        if self.list:
+            self._print_list()
+            return
+        pages = {}
+        for one in reproducing.chosen(self.names, self.all):
+            try:
+                with progress_bar() as report:
+                    outcome = reproducing.reproduce(one, self.preset, self.out, report)
+            except DataError as error:
+                if not self.all:
+                    raise
+                outcome = reproducing.unavailable(one, self.preset, error)
+            except KeyboardInterrupt:
+                kept = one.folder(self.preset, self.out) / "cells"
+                raise KeyboardInterrupt(f"the same command goes on from {kept}") from None
+            pages[one.name] = str(outcome.write(self.out))
+            print(f"{one.name}: {outcome.finding.verdict}. {outcome.finding.reason}")
+            print(f"page: {pages[one.name]}", flush=True)
+        if self.json:
+            print(json.dumps(pages))
+
+    def _print_list(self) -> None:
+        known = reproducing.reproductions()
+        if self.json:
+            rows = [{"name": r.name, "title": r.title, "claim": r.claim, "cost": dict(r.cost)} for r in known.values()]
+            print(json.dumps(rows))
+            return
+        presets = get_args(Preset)
+        rows = [(r.name, r.title, *(r.cost.get(p, "") for p in presets)) for r in known.values()]
+        print_table(("name", "what", *presets), rows)
+        print("\n".join(f"{r.name}: {r.claim}" for r in known.values()))
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """Join what `jaxgnn reproduce` left in a folder to one page: ours, the published value, difference and verdict.
+
+    Writes index.html and verdicts.md into the folder.
+
+    Attributes:
+      runs: the folder.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    runs: tyro.conf.Positional[Path] = Path("runs")
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        del arguments
+        page = write_report(self.runs)
+        rows = verdicts(gather(self.runs))
+        print_table(HEADER_OF_VERDICTS[:-1], [row[:-1] for row in rows])
+        print("\n".join(f"{row[0]}: {row[-1]}" for row in rows))
+        print(f"page: {page}")
+        if self.json:
+            print(json.dumps({"page": str(page), "verdicts": {row[0]: row[1] for row in rows}}))
+
+
+@dataclass(frozen=True)
 class ListCommand:
     """Show the data sets, their splits, and whether their files are here.
 
@@ -267,6 +353,8 @@ Command = tyro.conf.OmitSubcommandPrefixes[
     | Annotated[ProbeCommand, tyro.conf.subcommand("probe")]
     | Annotated[SpectrumCommand, tyro.conf.subcommand("spectrum")]
     | Annotated[CheckCommand, tyro.conf.subcommand("check")]
+    | Annotated[ReproduceCommand, tyro.conf.subcommand("reproduce")]
+    | Annotated[ReportCommand, tyro.conf.subcommand("report")]
     | Annotated[DataCommand, tyro.conf.subcommand("data")]
 ]
 

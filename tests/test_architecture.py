@@ -49,6 +49,7 @@ ORDER = (
     "spectrum",
     "probing",
     "checking",
+    "reproduction",
     "cli",
 )
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "experiments" not in p.relative_to(PACKAGE).parts)

@@ -44,14 +44,16 @@ def write_claim(
     tables: Mapping[str, Table] | None = None,
     figures: Mapping[str, Shown] | None = None,
     notes: Sequence[str] = (),
+    where: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes results.json, figures/*.png and *.svg and index.html into `out`, a writable folder; returns the page.
 
     results: what results.json holds beside the claim and where it was measured. tables: by heading. figures: by file
-    name. notes: paragraphs of settings and limits.
+    name. notes: paragraphs of settings and limits. where: versions, device and commit of the measurement, by default
+    those of now.
     """
-    where = environment()
-    write_json(out / "results.json", {**claim._asdict(), **results, "command": command, **where})
+    where = environment() if where is None else where
+    write_json(out / "results.json", {**claim._asdict(), **where, **results, "command": command})
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
     blocks = [
