@@ -258,15 +258,15 @@ class ReproduceCommand:
             print(json.dumps(pages))
 
     def _print_list(self) -> None:
-        known = reproducing.reproductions()
+        known = [reproducing.load(name) for name in reproducing.names()]
         if self.json:
-            rows = [{"name": r.name, "title": r.title, "claim": r.claim, "cost": dict(r.cost)} for r in known.values()]
+            rows = [{"name": r.name, "title": r.title, "claim": r.claim, "cost": dict(r.cost)} for r in known]
             print(json.dumps(rows))
             return
         presets = get_args(Preset)
-        rows = [(r.name, r.title, *(r.cost.get(p, "") for p in presets)) for r in known.values()]
+        rows = [(r.name, r.title, *(r.cost.get(p, "") for p in presets)) for r in known]
         print_table(("name", "what", *presets), rows)
-        print("\n".join(f"{r.name}: {r.claim}" for r in known.values()))
+        print("\n".join(f"{r.name}: {r.claim}" for r in known))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from jaxgnn.storage import environment, writable_folder, write_arrays, write_jso
 
 PAPERS = ("park2024", "arroyo2025", "keriven2025")
 Arrays = Mapping[str, Any]
+_SIGN = "\nREPRODUCTION = "  # of a file that holds one
 
 
 @dataclass(frozen=True)
@@ -91,35 +92,34 @@ class Outcome(NamedTuple):
         )
 
 
-def reproductions() -> dict[str, Reproduction]:
-    """All of them by name, in the papers' order."""
-    found = {}
+def names() -> tuple[str, ...]:
+    """PAPER/NAME of every reproduction, in the papers' order; imports none of them."""
+    found = []
     for paper in PAPERS:
         package = importlib.import_module(f"jaxgnn.experiments.{paper}")
         for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
-            here = getattr(importlib.import_module(f"{package.__name__}.{module}"), "REPRODUCTION", None)
-            if here is not None:
-                found[here.name] = here
-    return found
+            if _SIGN in (Path(package.__path__[0]) / f"{module}.py").read_text():
+                found.append(f"{paper}/{module}")
+    return tuple(found)
 
 
-def chosen(names: Sequence[str], everything: bool = False) -> list[Reproduction]:
+def load(name: str) -> Reproduction:
+    """The reproduction of one of `names`."""
+    return importlib.import_module(f"jaxgnn.experiments.{name.replace('/', '.')}").REPRODUCTION
+
+
+def chosen(wanted: Sequence[str], everything: bool = False) -> list[Reproduction]:
     """The reproductions of these names; a paper's name stands for all of its.
 
     Raises ValueError for a name that is not known, and where there is none.
     """
-    known = reproductions()
-    if everything:
-        return list(known.values())
-    if not names:
-        raise ValueError(f"a name is needed, or --all: allowed are {', '.join((*PAPERS, *known))}")
-    picked: dict[str, Reproduction] = {}
-    for name in names:
-        of_name = {key: value for key, value in known.items() if name in (key, key.partition("/")[0])}
-        if not of_name:
+    known = names()
+    for name in wanted:
+        if name not in known and name not in PAPERS:
             raise ValueError(f"{name!r} is not known: allowed are {', '.join((*PAPERS, *known))}")
-        picked |= of_name
-    return list(picked.values())
+    if not wanted and not everything:
+        raise ValueError(f"a name is needed, or --all: allowed are {', '.join((*PAPERS, *known))}")
+    return [load(name) for name in known if everything or name in wanted or name.partition("/")[0] in wanted]
 
 
 def reproduce(

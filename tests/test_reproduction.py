@@ -10,7 +10,7 @@ from jaxgnn.data.errors import DataError
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value, duration, gather, write_report
-from jaxgnn.reproduction import Reproduction, chosen, reproduce, reproductions, unavailable
+from jaxgnn.reproduction import Reproduction, chosen, load, names, reproduce, unavailable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +125,10 @@ def test_durations():
     assert [duration(s) for s in (12.4, 90.0, 5400.0)] == ["12 s", "1.5 min", "1.5 h"]
 
 
-@pytest.mark.parametrize("name", reproductions())
+@pytest.mark.parametrize("name", names())
 def test_every_reproduction_runs_at_its_smallest(name, tmp_path):
-    one = reproductions()[name]
+    one = load(name)
+    assert one.name == name
     assert set(one.presets) == {"smoke", "cpu", "paper"}
     assert set(one.cost) == {"smoke", "cpu", "paper"}
     with warnings.catch_warnings():
