@@ -111,7 +111,8 @@ class TrainCommand:
             raise KeyboardInterrupt(f"the same command goes on from {training.out / 'checkpoints'}") from None
         results = training.write_results(points)
         histories = [point.result.history for point in points]
-        page = write_training(training.out, results, histories, f"jaxgnn {shlex.join(arguments)}")
+        record = points[results["chosen"]].result.record
+        page = write_training(training.out, results, histories, f"jaxgnn {shlex.join(arguments)}", record)
         print_table(HEADER, table(results))
         print(headline_of_training(results))
         print(f"page: {page}")

@@ -17,7 +17,7 @@ from jaxgnn.memory import require_memory
 from jaxgnn.model import DeepGNN
 from jaxgnn.optimisers import TrainConfig
 from jaxgnn.precision import precision
-from jaxgnn.recorder import check_record_every
+from jaxgnn.recorder import check_record_every, flat
 from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
 from jaxgnn.train import STEPS_AT_ONCE, TrainResult, train
 from jaxgnn.training import DataConfig, network
@@ -143,8 +143,7 @@ class Probing:
 
     def _training(self, name: str, result: TrainResult) -> dict[str, Any]:
         if result.record is not None:
-            self.arrays[f"record/{name}/steps"] = result.record.steps
-            self.arrays |= flat(f"record/{name}", result.record.samples)
+            self.arrays |= result.record.arrays(f"record/{name}")
         return {
             "scores": result.score.tolist(),
             "train_losses": result.train_loss.tolist(),
@@ -223,16 +222,6 @@ def headline(results: Mapping[str, Any]) -> str:
         )
         parts.append(f"{STATES[state]}, at layer 0: {said}.")
     return " ".join(parts)
-
-
-def flat(name: str, tree: Any) -> dict[str, np.ndarray]:
-    """A tree of named tuples as arrays by path: name/field/field."""
-    if not hasattr(tree, "_asdict"):
-        return {name: np.asarray(tree)}
-    found: dict[str, np.ndarray] = {}
-    for field, value in tree._asdict().items():
-        found |= flat(f"{name}/{field}" if name else field, value)
-    return found
 
 
 def _energies(numbers: Mapping[str, np.ndarray], n: int) -> dict[str, np.ndarray]:

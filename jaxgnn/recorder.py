@@ -50,6 +50,20 @@ class Record(NamedTuple):
         """The record of some of the runs."""
         return self._replace(samples=jax.tree.map(lambda a: a[runs], self.samples))
 
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """name/steps, and the samples by path, as name/feature_grads/norm."""
+        return {f"{name}/steps": np.asarray(self.steps)} | flat(name, self.samples)
+
+
+def flat(name: str, tree: Any) -> dict[str, np.ndarray]:
+    """A tree of named tuples as arrays by path: name/field/field."""
+    if not hasattr(tree, "_asdict"):
+        return {name: np.asarray(tree)}
+    found: dict[str, np.ndarray] = {}
+    for field, value in tree._asdict().items():
+        found |= flat(f"{name}/{field}" if name else field, value)
+    return found
+
 
 def check_record_every(record_every: int | None, chunk: int) -> None:
     """Raises ValueError unless it is None or a positive multiple of `chunk`, the steps in one compiled loop."""

@@ -15,10 +15,11 @@ from jaxgnn.jacobian import jacobian
 from jaxgnn.layers import LAYERS
 from jaxgnn.model import DeepGNN
 from jaxgnn.optimisers import TrainConfig
+from jaxgnn.recorder import check_record_every
 from jaxgnn.stack import INITIALISERS
-from jaxgnn.storage import environment, writable_folder, write_json
+from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
 from jaxgnn.tasks import node_classification
-from jaxgnn.train import Batching, SweepPoint, checked, sweep
+from jaxgnn.train import STEPS_AT_ONCE, Batching, SweepPoint, checked, sweep
 
 # DeepGNN's options as a dataclass of plain values, for the command line; what the data set decides is left out.
 _TEXT = {"layer": str, "activation": str | None, "residual": str | None, "norm": str}
@@ -91,6 +92,8 @@ class RunConfig:
       layer_options: options of the layer, name=value,...: heads=8,attention_dropout=0.6 of gat, for example.
       batching: "vmap" runs the seeds side by side, "map" one after another; "auto" maps on a CPU.
       tensorboard: write the history for TensorBoard as well.
+      record_every: sample every layer's features, gradients and errors every so many steps, a multiple of 10, into
+        record.npz; 0 for never.
     """
 
     seeds: int = 10
@@ -99,6 +102,7 @@ class RunConfig:
     layer_options: tuple[str, ...] = ()
     batching: Batching = "auto"
     tensorboard: bool = False
+    record_every: int = 0
 
 
 class Training:
@@ -117,6 +121,7 @@ class Training:
         self.task = source.task(max(model.blocks, 1) if model.khop else None)
         self.model = model.clone(out=self.task.out)
         _ = checked(self.model, self.grid, runs.seeds, runs.batching, asdict(optimisation))  # before a folder is made
+        check_record_every(runs.record_every or None, STEPS_AT_ONCE)
         self.out = writable_folder(out)
 
     def run(self, progress: Callable[[int], None] | None = None) -> list[SweepPoint]:
@@ -130,6 +135,7 @@ class Training:
             out=self.out,
             batching=self.runs.batching,
             tensorboard=self.runs.tensorboard,
+            record_every=self.runs.record_every or None,
             progress=progress,
             **asdict(self.optimisation),
         )
@@ -154,13 +160,17 @@ class Training:
         return rows
 
     def write_results(self, points: list[SweepPoint]) -> dict[str, Any]:
-        """Writes results.json and returns what it holds: one row a grid point."""
+        """Writes results.json and returns what it holds: one row a grid point. Writes record.npz if asked for one."""
         rows = [self._row(point) for point in points]
         results = {"config": {name: asdict(config) for name, config in self.configs.items()}, "rows": rows}
         results |= {"constant_loss": self.task.constant_loss(), "chosen": _chosen(rows, self.task.maximise)}
         results["layer_norms"] = self.layer_norms(points[results["chosen"]]) if self.model.blocks else []
         results |= environment()
         write_json(self.out / "results.json", results)
+        records = [point.result.record for point in points]
+        arrays = [r.arrays(f"record/{i}") for i, r in enumerate(records) if r is not None]
+        if arrays:
+            write_arrays(self.out / "record.npz", {name: a for of_point in arrays for name, a in of_point.items()})
         return results
 
     def _row(self, point: SweepPoint) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def result_of(scores, val_scores, losses):
         best_step=best,
         failed=~np.isfinite(array[2]),
         history=history,
+        record=None,
     )
 
 
@@ -211,3 +212,23 @@ def test_a_page_without_a_finite_number_is_still_written(tmp_path, unmeasured):
     page = write_training(training.out, results, [nothing.history], "jaxgnn train")
     assert "not finite" in page.read_text()
     assert page.read_text().count("<img ") == 2
+
+
+def test_what_was_recorded_is_written_and_shown(tmp_path):
+    options = {"seeds": 2, "record_every": 10, "seed": 3}
+    training = Training(
+        DataConfig(dataset="karate"),
+        ModelConfig(depth=2, width=4),
+        TrainConfig(steps=20),
+        RunConfig(**options),
+        tmp_path / "out",
+    )
+    points = training.run()
+    results = training.write_results(points)
+    record = jg.train(training.model, training.task, steps=20, **options).record
+    with np.load(training.out / "record.npz") as written:
+        np.testing.assert_array_equal(written["record/0/steps"], [0, 10, 20])
+        np.testing.assert_array_equal(written["record/0/weight_grads"], record.samples.weight_grads)
+        np.testing.assert_array_equal(written["record/0/features/mu"], record.samples.features.mu)
+    page = write_training(training.out, results, [points[0].result.history], "jaxgnn train", points[0].result.record)
+    assert "During training" in page.read_text()

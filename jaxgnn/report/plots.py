@@ -142,7 +142,7 @@ def log_axis(axes: Axes, values: Sequence[np.ndarray]) -> None:
     joined = np.concatenate([np.ravel(v) for v in values])
     positive = joined[np.isfinite(joined) & (joined > 0)]
     if not positive.size:
-        axes.text(0.5, 0.5, "every value is 0 in float32", transform=axes.transAxes, ha="center")
+        axes.text(0.5, 0.5, "no value is positive and finite", transform=axes.transAxes, ha="center")
         return
     low, high = np.log10(positive.min()), np.log10(positive.max())
     margin = max(0.05 * (high - low), 0.15)

@@ -9,11 +9,11 @@ import numpy as np
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
 from jaxgnn.report.probing_plots import Curve, curves
+from jaxgnn.report.recorded import STYLES, recorded
 
 HEADER = ("state", "network", "loss", "‖G⁽⁰⁾‖/‖G⁽ᴸ⁾‖", "off span at 0", "least", "at L", "linear recursion", "gradient")
 Arrays = Mapping[str, np.ndarray]
 _STATES = {"init": "At initialisation", "trained": "After training"}
-_STYLES = ("-", "--")  # of the network, and of the graph-blind one beside it
 
 
 def write_probing(out: Path, results: Mapping[str, Any], arrays: Arrays, command: str) -> Path:
@@ -24,7 +24,9 @@ def write_probing(out: Path, results: Mapping[str, Any], arrays: Arrays, command
     for state in results["states"]:
         sections += _State(figures, state, results, arrays).sections()
     if any(name.startswith("record/") for name in arrays):
-        sections.append(_training(figures, results, arrays))
+        sections.append(
+            recorded(figures, list(results["training"]), arrays, results["config"]["probe"]["record_every"])
+        )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
     footer = [
         f"Made by: {command}",
@@ -134,7 +136,7 @@ class _State:
             values = self.arrays[f"{self.state}/{name}/{quantity}"]
             values = np.median(values, axis=0, keepdims=True) if thin else values
             number = i if colour is None else colour
-            found[name + label] = Curve(np.arange(values.shape[1]), values, number, _STYLES[i], 0.8 if thin else 1.6)
+            found[name + label] = Curve(np.arange(values.shape[1]), values, number, STYLES[i], 0.8 if thin else 1.6)
         return found
 
     def _line(self, way: str, *, of_errors: bool) -> dict[str, Curve]:
@@ -208,40 +210,10 @@ def _how(results: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _training(folder: Path, results: Mapping[str, Any], arrays: Arrays) -> Section:
-    blocks = []
-    for name, quantity, ylabel, title in _RECORDED:
-        lines, said = _by_step(quantity, results["training"], arrays)
-        figure = curves(lines, xlabel="step", ylabel=ylabel, log=True)
-        blocks.append(FigureBlock(plots.save(figure, folder, f"training-{name}"), title, said))
-    every = results["config"]["probe"]["record_every"]
-    return Section("During training", [f"Every {every} steps, in float32, of all nodes."], figures=blocks)
-
-
-def _by_step(quantity: str, models: Mapping[str, Any], arrays: Arrays) -> tuple[dict[str, Curve], str]:
-    """A recorded quantity of the first, the middle and the last layer, and what happens at the first, in words."""
-    found, said = {}, []
-    for i, name in enumerate(models):
-        steps, values = arrays[f"record/{name}/steps"], arrays[f"record/{name}/{quantity}"]  # [seeds, samples, layers]
-        L = values.shape[2] - 1
-        for j, layer in enumerate(sorted({0, L // 2, L})):
-            found[f"{name}, layer {layer}"] = Curve(steps, values[:, :, layer], j, _STYLES[i])
-        first, last = np.median(values[:, 0, 0]), np.median(values[:, -1, 0])
-        said.append(f"{name}, layer 0: {_number(first)} at step 0, {_number(last)} at {steps[-1]}")
-    return found, "; ".join(said) + "."
-
-
 def _number(value: Any) -> str:
     return "not finite" if value is None or not np.isfinite(value) else f"{value:.3g}"
 
 
-_RECORDED = (
-    ("gradients-norm", "feature_grads/norm", "‖G⁽ˡ⁾‖", "Norm of the gradients"),
-    ("gradients-relative", "feature_grads/relative_mu", "μ(G⁽ˡ⁾)/‖G⁽ˡ⁾‖", "Relative μ of the gradients"),
-    ("features-relative", "features/relative_mu", "μ(X⁽ˡ⁾)/‖X⁽ˡ⁾‖", "Relative μ of the features"),
-    ("errors-relative", "errors/relative_mu", "μ(B⁽ˡ⁾)/‖B⁽ˡ⁾‖", "Relative μ of the errors"),
-    ("weight-gradients", "weight_grads", "‖∂loss/∂W⁽ˡ⁾‖", "Gradients of the weights"),
-)
 _LINES = (
     "The dotted lines are, forward, the distance of X⁽⁰⁾ to the span times the product over the layers j < l of "
     "αⱼ + λ sⱼ, and backward that of G⁽ᴸ⁾ times the product over j ≥ l; sⱼ = ‖W⁽ʲ⁾‖₂ after the bound, αⱼ = 0 without "

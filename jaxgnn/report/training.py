@@ -8,15 +8,19 @@ import numpy as np
 
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
+from jaxgnn.report.recorded import recorded
 from jaxgnn.report.terminal import mean_and_deviation
 
 HEADER = ("options", "test", "validation", "train loss", "failed seeds")
 
 
-def write_training(out: Path, results: Mapping[str, Any], histories: Sequence[Any], command: str) -> Path:
+def write_training(
+    out: Path, results: Mapping[str, Any], histories: Sequence[Any], command: str, record: Any = None
+) -> Path:
     """Writes figures/*.png and *.svg and index.html into `out`; returns the page's path.
 
-    `histories` holds the Metrics [seeds, steps] of every row of `results`.
+    `histories` holds the Metrics [seeds, steps] of every row of `results`, `record` the chosen row's
+    `jaxgnn.recorder.Record` if there is one.
     """
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
@@ -28,6 +32,9 @@ def write_training(out: Path, results: Mapping[str, Any], histories: Sequence[An
         sections.insert(1, grid)
     config = results["config"]
     model = config["model"]
+    if record is not None:
+        name = model["layer"]
+        sections.append(recorded(figures, [name], record.arrays(f"record/{name}"), config["runs"]["record_every"]))
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
     footer = [
         f"Made by: {command}",

@@ -1,0 +1,46 @@
+"""What was recorded while networks trained, as figures: gradients, features and errors of three layers by step."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxgnn.report import plots
+from jaxgnn.report.page import FigureBlock, Section
+from jaxgnn.report.probing_plots import Curve, curves
+
+STYLES = ("-", "--")  # of the network, and of the one beside it
+_RECORDED = (
+    ("gradients-norm", "feature_grads/norm", "‖G⁽ˡ⁾‖", "Norm of the gradients"),
+    ("gradients-relative", "feature_grads/relative_mu", "μ(G⁽ˡ⁾)/‖G⁽ˡ⁾‖", "Relative μ of the gradients"),
+    ("features-relative", "features/relative_mu", "μ(X⁽ˡ⁾)/‖X⁽ˡ⁾‖", "Relative μ of the features"),
+    ("errors-relative", "errors/relative_mu", "μ(B⁽ˡ⁾)/‖B⁽ˡ⁾‖", "Relative μ of the errors"),
+    ("weight-gradients", "weight_grads", "‖∂loss/∂W⁽ˡ⁾‖", "Gradients of the weights"),
+)
+
+
+def recorded(folder: Path, names: Sequence[str], arrays: Mapping[str, np.ndarray], every: int) -> Section:
+    """The section "During training": arrays has record/NAME/... of `jaxgnn.recorder.Record` for every name."""
+    blocks = []
+    for name, quantity, ylabel, title in _RECORDED:
+        lines, said = _by_step(quantity, names, arrays)
+        figure = curves(lines, xlabel="step", ylabel=ylabel, log=True)
+        blocks.append(FigureBlock(plots.save(figure, folder, f"training-{name}"), title, said))
+    return Section("During training", [f"Every {every} steps, in float32, of all nodes."], figures=blocks)
+
+
+def _by_step(quantity: str, names: Sequence[str], arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, Curve], str]:
+    """A recorded quantity of the first, the middle and the last layer, and what happens at the first, in words."""
+    found, said = {}, []
+    for i, name in enumerate(names):
+        steps, values = arrays[f"record/{name}/steps"], arrays[f"record/{name}/{quantity}"]  # [seeds, samples, layers]
+        L = values.shape[2] - 1
+        for j, layer in enumerate(sorted({0, L // 2, L})):
+            found[f"{name}, layer {layer}"] = Curve(steps, values[:, :, layer], j, STYLES[i % 2])
+        first, last = np.median(values[:, 0, 0]), np.median(values[:, -1, 0])
+        said.append(f"{name}, layer 0: {_number(first)} at step 0, {_number(last)} at {steps[-1]}")
+    return found, "; ".join(said) + "."
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "not finite"
