@@ -6,18 +6,12 @@ depths, residuals, bounds, widths and activations are trained on one csbm; mu an
 with the loss and ||G||, so partial correlations hold these fixed. A signal that is too small and one that is too large
 may both fail, which no rank correlation sees: so the distance of the change through all layers from none,
 |ln mu(X^(L)) - ln mu(X^(0))| and |ln mu(G^(0)) - ln mu(G^(L))|, is a predictor as well.
-
-Command: python -m jaxgnn.experiments.questions.predictors --out predictors
-Cost: 25 minutes (13 of them CPU time, nearly all compilation of 12 networks), measured beside much other work on two
-cores.
-Numbers: mu after training, gradient -0.37 [-0.42, -0.31], representation 0.05 [-0.03, 0.13]; relative mu after
-training, 0.13 [0.06, 0.21] and 0.44 [0.36, 0.51].
 """
 
 import itertools
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +20,10 @@ import jaxgnn as jg
 from jaxgnn.experiments.questions import common
 from jaxgnn.experiments.questions.common import Interval, Layers
 from jaxgnn.report import plots
-from jaxgnn.report.claim import Claim, Shown, write_claim
+from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
+from jaxgnn.report.reproduction import Finding, Value
+from jaxgnn.reproduction import Arrays, Reproduction
 
 STATES = ("initial", "trained")
 MEASURES = ("mu", "relative", "change")
@@ -67,10 +63,7 @@ REMEDIES = {
     "frobenius": {"residual": "identity", "bound": "frobenius"},
 }
 NUMBERS = {"scaled": "residual_scale", "frobenius": "bound_c"}
-
-CPU = Config()
 SMOKE = Config(depths=(2,), remedies=("none", "frobenius"), widths=(8,), runs=3, steps=3, resamples=50)
-PRESETS = {"cpu": CPU, "smoke": SMOKE}
 
 
 class Results(NamedTuple):
@@ -93,41 +86,69 @@ class Results(NamedTuple):
     score: np.ndarray
 
 
-def run(config: Config) -> Results:
-    """Draws and trains the networks."""
-    ds = jg.load_dataset("csbm")
-    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph))
-    rng = np.random.default_rng(0)
-    options, ends, train_loss, score = [], {state: [] for state in STATES}, [], []
-    for number, (depth, remedy) in enumerate(itertools.product(config.depths, config.remedies)):
+def plan(config: Config) -> list[dict[str, Any]]:
+    """The networks: depth, remedy, width, activation, and the values of c or s that its runs have."""
+    rng, networks = np.random.default_rng(0), []
+    for depth, remedy in itertools.product(config.depths, config.remedies):
         drawn = {"width": int(rng.choice(config.widths)), "activation": str(rng.choice(config.activations))}
         low, high = config.range_s if remedy == "scaled" else config.range_c
         values = [float(v) for v in np.exp(rng.uniform(np.log(low), np.log(high), config.runs))]
-        numbered = remedy in NUMBERS
-        points = jg.sweep(
-            model := jg.DeepGNN(depth=depth, out=ds.num_classes, **drawn, **REMEDIES[remedy]),
-            task,
-            grid={NUMBERS[remedy]: values} if numbered else {},
-            seeds=1 if numbered else config.runs,
-            seed=number,
-            steps=config.steps,
-            learning_rate=config.learning_rate,
-            evaluate_every=5,
-        )
-        options.append({"depth": depth, "remedy": remedy, "values": values if numbered else None} | drawn)
-        for result in (point.result for point in points):
-            for state, params in zip(STATES, (result.initial_params, result.final_params), strict=True):
-                ends[state].append(_ends(common.measured(model, params, task)))
-            train_loss.append(result.train_loss)
-            score.append(result.score)
-    joined = {
-        state: {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        for state, parts in ends.items()
+        values = values if remedy in NUMBERS else None
+        networks.append({"depth": depth, "remedy": remedy, "values": values} | drawn)
+    return networks
+
+
+@cache
+def _task() -> tuple[Any, float]:
+    """Node classification on the csbm, and the share of the most frequent class among its test nodes."""
+    ds = jg.load_dataset("csbm")
+    test = np.bincount(ds.labels[ds.test_mask])
+    return jg.tasks.node_classification(ds, jg.prepare(ds.graph)), float(test.max() / test.sum())
+
+
+def cells(config: Config) -> Mapping[str, Callable[[], Arrays]]:
+    return {
+        f"{number}, {network['depth']} layers, {network['remedy']}": partial(_train, config, number, network)
+        for number, network in enumerate(plan(config))
     }
-    test = np.bincount(ds.labels[ds.test_mask]) / ds.test_mask.sum()
-    network = np.repeat(np.arange(len(options)), config.runs)
+
+
+def _train(config: Config, number: int, network: Mapping[str, Any]) -> Arrays:
+    """Of every run of one network: STATE/END of `_ends`, training loss and score, each [runs]."""
+    task, majority = _task()
+    remedy, values = network["remedy"], network["values"]
+    options = {name: network[name] for name in ("depth", "width", "activation")}
+    points = jg.sweep(
+        model := jg.DeepGNN(out=task.out, **options, **REMEDIES[remedy]),
+        task,
+        grid={} if values is None else {NUMBERS[remedy]: values},
+        seeds=config.runs if values is None else 1,
+        seed=number,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        evaluate_every=5,
+    )
+    found: list[dict[str, np.ndarray]] = []
+    for result in (point.result for point in points):
+        states = zip(STATES, (result.initial_params, result.final_params), strict=True)
+        ends = {state: _ends(common.measured(model, params, task)) for state, params in states}
+        flat = {f"{state}/{name}": values for state, of_state in ends.items() for name, values in of_state.items()}
+        found.append(flat | {"train_loss": result.train_loss, "score": result.score})
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]} | {"majority": majority}
+
+
+def joined(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Results:
+    """All runs of all networks."""
+    parts = list(results.values())
+
+    def column(name):
+        return np.concatenate([part[name] for part in parts])
+
+    ends = [name for name in parts[0] if "/" in name]
+    by_state = {s: {n.removeprefix(f"{s}/"): column(n) for n in ends if n.startswith(f"{s}/")} for s in STATES}
+    network = np.repeat(np.arange(len(parts)), config.runs)
     return Results(
-        config, float(test.max()), network, options, joined, np.concatenate(train_loss), np.concatenate(score)
+        config, float(parts[0]["majority"]), network, plan(config), by_state, column("train_loss"), column("score")
     )
 
 
@@ -258,9 +279,9 @@ def plot(results: Results) -> dict[str, Shown]:
     return figures
 
 
-def claim(results: Results, found: dict[tuple[str, str], Answer] | None = None) -> Claim:
-    """What the correlations say."""
-    found = answers(results) if found is None else found
+def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Finding:
+    all_runs = joined(config, results)
+    found, kept = answers(all_runs), complete(all_runs)
     names = {"mu": "mu", "relative": "relative mu", "change": "change of mu through the layers"}
     when = {"initial": "before training", "trained": "after training"}
     said = [
@@ -269,19 +290,30 @@ def claim(results: Results, found: dict[tuple[str, str], Answer] | None = None) 
         f"[{it.across.low:.2f}, {it.across.high:.2f}]"
         for (state, measure), it in found.items()
     ]
-    kept = complete(results)
-    evidence = (
-        f"{kept.sum()} runs of {len(results.options)} networks on csbm ({(~kept).sum()} more failed at once "
-        "and are left out); Spearman's rank correlation with test accuracy, 95% bootstrap intervals over the runs "
-        f"within each network. "
-        f"{'. '.join(said)}."
-    )
-    return Claim(
-        "Gradient or representation similarity as predictor of test accuracy",
-        "The similarity of the gradients predicts test accuracy better than that of the representations "
-        "(Park & Kim 2024).",
-        evidence,
-        _verdict(found, names, when),
+    raw = {state: found[state, "mu"].difference for state in STATES}
+    wins = [state for state in STATES if raw[state].low > 0]
+    return Finding(
+        evidence=f"{kept.sum()} runs of {len(results)} networks on csbm ({(~kept).sum()} more failed at once and are "
+        "left out); Spearman's rank correlation with test accuracy, 95% bootstrap intervals over the runs within each "
+        f"network. {'. '.join(said)}.",
+        verdict="reproduced" if len(wins) == 2 else "partly" if wins else "not reproduced",
+        reason=_verdict(found, names, when),
+        values=[
+            Value(f"rank correlation of {names[measure]} of the {side} {when[state]} with test accuracy", v.value)
+            for (state, measure), it in found.items()
+            for side, v in it.correlation.items()
+        ],
+        figures=plot(all_runs),
+        tables={"Rank correlations with test accuracy": table(found)},
+        notes=[
+            f"One csbm of 200 nodes, sym; {len(config.depths)} depths x {len(config.remedies)} remedies, widths and "
+            f"activations drawn; c in {config.range_c[0]:g} to {config.range_c[1]:g}, s in {config.range_s[0]:g} to "
+            f"{config.range_s[1]:g}, log-uniformly; {config.steps} steps of Adam {config.learning_rate:g}; "
+            "accuracy at the best validation score, mu after the last step. Intervals over runs are for these "
+            "networks; the wider ones over networks draw whole networks: other proportions of depths and remedies "
+            "give others.",
+            "The intervals of partial correlations hold one thing fixed at a time, by linear regression on the ranks.",
+        ],
     )
 
 
@@ -338,34 +370,12 @@ def table(found: dict[tuple[str, str], Answer]) -> Table:
     return Table(header, rows)
 
 
-def write(results: Results, out: Path) -> Path:
-    """Writes the page, its figures and results.json; returns the page."""
-    config, found = results.config, answers(results)
-    notes = [
-        f"One csbm of 200 nodes, sym; {len(config.depths)} depths x {len(config.remedies)} remedies, widths and "
-        f"activations drawn; c in {config.range_c[0]:g} to {config.range_c[1]:g}, s in {config.range_s[0]:g} to "
-        f"{config.range_s[1]:g}, log-uniformly; {config.steps} steps of Adam {config.learning_rate:g}; "
-        "accuracy at the best validation score, mu after the last step. Intervals over runs are for these networks; "
-        "the wider ones over networks draw whole networks: other proportions of depths and remedies give others.",
-        "The intervals of partial correlations hold one thing fixed at a time, by linear regression on the ranks.",
-    ]
-    return write_claim(
-        out,
-        claim(results, found),
-        results={
-            "config": asdict(config),
-            "networks": results.options,
-            "network": results.network,
-            "ends": results.ends,
-            "train_loss": results.train_loss,
-            "scores": results.score,
-        },
-        command=common.invocation("predictors", results.config, PRESETS),
-        tables={"Rank correlations with test accuracy": table(found)},
-        figures=plot(results),
-        notes=notes,
-    )
-
-
-if __name__ == "__main__":
-    common.command(lambda config, out: write(run(config), out), PRESETS, __doc__ or "")
+REPRODUCTION = Reproduction(
+    name="park2024/predictors",
+    title="Gradient or representation similarity as predictor of test accuracy",
+    claim="The similarity of the gradients predicts test accuracy better than that of the representations.",
+    presets={"smoke": SMOKE, "cpu": Config(), "paper": Config(runs=100, steps=1000)},
+    cost={"smoke": "seconds", "cpu": "not measured", "paper": "not run"},
+    cells=cells,
+    show=show,
+)

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 
 import jaxgnn as jg
-from jaxgnn.experiments.questions import architectures, common, expansion, links, normalisations, predictors
+from jaxgnn.experiments.park2024 import predictors
+from jaxgnn.experiments.questions import architectures, common, expansion, links, normalisations
 
 
 @pytest.fixture
