@@ -4,6 +4,7 @@ from jaxgnn.data.dataset import Dataset, graphs_tuple
 from jaxgnn.data.errors import DataError
 from jaxgnn.data.generators import csbm, karate
 from jaxgnn.data.load import DATASETS, DatasetInfo, describe, fetch, load_dataset
+from jaxgnn.data.peptides import Peptides, load_peptides
 from jaxgnn.data.transforms import largest_component, row_normalise
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetInfo",
+    "Peptides",
     "csbm",
     "describe",
     "fetch",
@@ -18,5 +20,6 @@ __all__ = [
     "karate",
     "largest_component",
     "load_dataset",
+    "load_peptides",
     "row_normalise",
 ]

@@ -1,5 +1,9 @@
 """What is learnt: batches with a loss, and an evaluation on each split."""
 
+from jaxgnn.tasks.graph_properties import GraphProperties as GraphProperties
+from jaxgnn.tasks.graph_properties import graph_properties as graph_properties
+from jaxgnn.tasks.graph_transfer import graph_transfer as graph_transfer
+from jaxgnn.tasks.graph_transfer import transfer_pairs as transfer_pairs
 from jaxgnn.tasks.many_graphs import GraphBatch as GraphBatch
 from jaxgnn.tasks.many_graphs import ManyGraphs as ManyGraphs
 from jaxgnn.tasks.many_graphs import many_graphs as many_graphs
@@ -7,6 +11,7 @@ from jaxgnn.tasks.node_classification import NodeClassification as NodeClassific
 from jaxgnn.tasks.node_classification import node_classification as node_classification
 from jaxgnn.tasks.node_regression import NodeRegression as NodeRegression
 from jaxgnn.tasks.node_regression import node_regression as node_regression
+from jaxgnn.tasks.ring_transfer import ring_transfer as ring_transfer
 from jaxgnn.tasks.task import Batch as Batch
 from jaxgnn.tasks.task import Metrics as Metrics
 from jaxgnn.tasks.task import Task as Task

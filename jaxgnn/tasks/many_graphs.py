@@ -60,9 +60,11 @@ class ManyGraphs:
 
     Attributes:
       graphs: the graphs in a leading axis G, each padded to n_max nodes, e_max edges and p_max entries of P. Padding
-        has mask and weight 0 and stands at node n_max - 1, so that receivers ascend.
+        has mask and weight 0 and stands at node n_max - 1, so that receivers ascend. Where all G are one and the same
+        object, the axis is 1.
       features: [G, n_max, f].
       targets: of graphs [G] classes or [G, t]; of nodes [G, n_max] classes or [G, n_max, t].
+      counted: [G, n_max] which nodes are in losses and scores; None where all of them are.
       train, val, test: numbers of each split's graphs.
       batch_size: B.
       level: "graph" or "node".
@@ -82,6 +84,7 @@ class ManyGraphs:
     kind: str = field(metadata={"static": True})
     metric: str = field(metadata={"static": True})
     out: int = field(metadata={"static": True})
+    counted: Bool[Array, "G n"] | None = None
 
     @property
     def graph(self) -> Graph:
@@ -152,7 +155,7 @@ class ManyGraphs:
         train = np.asarray(self.train)
         targets = np.asarray(self.targets)[train]
         if self.level == "node":
-            targets = targets[(np.asarray(self.graphs.node_mask)[train] > 0)]
+            targets = targets[np.asarray(self._counted_nodes(train))]
         return constant_loss(self.kind, targets)
 
     def _first(self) -> GraphBatch:
@@ -161,7 +164,7 @@ class ManyGraphs:
         return self._gather(jnp.asarray(self.train)[np.minimum(places, count - 1)], jnp.asarray(places < count))
 
     def _gather(self, index: Int[Array, "B"], counts: Bool[Array, "B"]) -> GraphBatch:
-        graphs = jax.tree.map(lambda a: jnp.asarray(a)[index], self.graphs)
+        graphs = self._graphs_at(index, self.graphs)
         x = jnp.asarray(self.features)[index]
         targets, mask = self._targets(index, counts)
         return GraphBatch(
@@ -173,8 +176,19 @@ class ManyGraphs:
         targets = jnp.asarray(self.targets)[index]
         if self.level == "graph":
             return targets, counts
-        mask = (jnp.asarray(self.graphs.node_mask)[index] > 0) & counts[:, None]
+        mask = self._counted_nodes(index) & counts[:, None]
         return targets.reshape(-1, *targets.shape[2:]), mask.reshape(-1)
+
+    def _graphs_at(self, index: Int[Array, "B"], arrays: Any) -> Any:
+        """Arrays of the graphs with these numbers."""
+        if self.graphs.senders.shape[0] == 1:  # one graph for all, whatever batch a seed draws
+            index = np.zeros(index.shape, np.int32)
+        return jax.tree.map(lambda a: jnp.asarray(a)[index], arrays)
+
+    def _counted_nodes(self, index: Int[Array, "B"]) -> Bool[Array, "B n"]:
+        """Which nodes of these graphs are real and count."""
+        real = self._graphs_at(index, self.graphs.node_mask) > 0
+        return real if self.counted is None else real & jnp.asarray(self.counted)[index]
 
 
 def many_graphs(
@@ -188,11 +202,13 @@ def many_graphs(
     level: Level = "graph",
     loss: Loss = "cross_entropy",
     metric: Metric = "accuracy",
+    counts: Sequence[Bool[Array, "n"]] | None = None,
 ) -> ManyGraphs:
     """The task of predicting something of every graph, or of every node, of G graphs.
 
     Every graph is prepared once and padded to the largest: memory is G (n_max f + e_max + p_max) numbers, and a batch
     is computed on batch_size n_max nodes, so that one large graph among small ones makes all of them cost as much.
+    Where the G prepared graphs are one and the same object it is stored once, and seeds side by side share it.
 
     Args:
       graphs: G graphs from `jaxgnn.prepare`, or jraph.GraphsTuples of one graph each, which are prepared here.
@@ -206,6 +222,7 @@ def many_graphs(
       loss: "cross_entropy", "bce" (binary cross-entropy of each column; targets are 0 and 1), "mse" or "mae".
       metric: "accuracy", "roc_auc" or "average_precision" for the first two (with "cross_entropy" the last two are for
         two classes, else means over columns); "mse", "mae" or "log10_mse" for the others.
+      counts: of each graph [n], which nodes' targets are in losses and scores (level "node"); None for all.
 
     Raises:
       ValueError: graphs, features, targets and splits do not fit each other, a number is NaN or infinite, a class is
@@ -225,16 +242,21 @@ def many_graphs(
     sizes = [graph.num_nodes for graph in prepared]
     features = checked_features(xs, sizes)
     per_row = checked_targets(targets, sizes, level, loss)
-    out = int(max(t.max(initial=-1) for t in per_row)) + 1 if loss == "cross_entropy" else per_row[0].shape[1]
+    counted = _checked_counts(counts, sizes, level)
+    of_rows = per_row if counted is None else [t[inside] for t, inside in zip(per_row, counted, strict=True)]
+    out = int(max(t.max(initial=-1) for t in of_rows)) + 1 if loss == "cross_entropy" else per_row[0].shape[1]
     if loss == "cross_entropy" and metric in RANKINGS and out != 2:
         raise ValueError(f"metric={metric!r} is for two classes, but there are {out}: accuracy is for any")
     for name, part in parts.items():
-        rows = np.concatenate([per_row[i] for i in part])
+        rows = np.concatenate([of_rows[i] for i in part])
         if not rows.size:
-            raise ValueError(f"the {name} split has no nodes: each split needs one")
+            raise ValueError(
+                f"the {name} split has no nodes{' that count' if counts is not None else ''}: each split needs one"
+            )
         check_ranking(metric, f"the {name} split", rows)
+    shared = all(graph is prepared[0] for graph in prepared)
     return ManyGraphs(
-        graphs=stacked(prepared),
+        graphs=stacked(prepared[:1] if shared else prepared),
         features=padded_rows(features, max(1, *sizes)),
         targets=np.concatenate(per_row) if level == "graph" else padded_rows(per_row, max(1, *sizes)),
         **parts,
@@ -243,7 +265,22 @@ def many_graphs(
         kind=loss,
         metric=metric,
         out=out,
+        counted=None if counted is None else padded_rows(counted, max(1, *sizes)),
     )
+
+
+def _checked_counts(counts: Sequence[Any] | None, sizes: list[int], level: str) -> list[np.ndarray] | None:
+    if counts is None:
+        return None
+    if level != "node":
+        raise ValueError(f"counts goes with level='node', not level={level!r}")
+    if len(counts) != len(sizes):
+        raise ValueError(f"counts has length {len(counts)} for {len(sizes)} graphs: one for each is needed")
+    masks = [np.asarray(mask) for mask in counts]
+    for number, (mask, n) in enumerate(zip(masks, sizes, strict=True)):
+        if mask.shape != (n,) or mask.dtype != bool:
+            raise ValueError(f"counts of graph {number} is {mask.dtype} {mask.shape}: bool {(n,)} is needed")
+    return masks
 
 
 def _prepared(graphs: Sequence[Any], normalisation: Normalisation) -> list[Graph]:
