@@ -21,6 +21,7 @@ UPSTREAM = MappingProxyType(
         "planetoid": "https://github.com/kimiyoung/planetoid",
         "heterophilous": "https://github.com/yandex-research/heterophilous-graphs",
         "splits": "https://github.com/graphdml-uiuc-jlu/geom-gcn",
+        "peptides": "https://github.com/vijaydwivedi75/lrgb",
     }
 )
 
