@@ -72,7 +72,9 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
         verdict="reproduced" if smooths and expands else "partly" if smooths or expands else "not reproduced",
         reason=("Linear gradients smooth at least as fast as lambda" if smooths else "Linear gradients do not smooth")
         + (" and residual ones expand." if expands else ", residual ones do not all expand.")
-        + " With ReLU the plain network's gradient shrinks as a whole: mu relative to the norm tells the two apart.",
+        + f" Of the plain ReLU network's gradient at the input {relative['relu'][:, 0].mean():.3f} is off its mean, of "
+        f"its size {np.exp(slope['relu'].mean() * depth):.1e} is left: "
+        + ("it smooths." if relative["relu"][:, 0].mean() < 0.1 else "that is vanishing, not smoothing."),
         values=values,
         figures={
             "representation": _figure(deepest, "feature_mu", "mu(X)", depth),
