@@ -1,17 +1,18 @@
 """The figures and tables of `stationary`."""
 
-from collections.abc import Iterable
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxgnn.experiments.keriven2025.stationary_cells import STAGES, Cell, Setting
+from jaxgnn.experiments.keriven2025.networks import Setting
+from jaxgnn.experiments.keriven2025.stationary_cells import SHOWN, STAGES
 from jaxgnn.experiments.keriven2025.stationary_plan import Results, comparison, nonlinear, studies
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
-from jaxgnn.stationary import Balance
+
+_READOUT = {"initial": "as drawn", "adam": "trained by Adam", "stationary": "gradient 1e-8"}
+_STYLES = {"initial": ":", "adam": "--", "stationary": "-"}
 
 
 def figures(results: Results) -> dict[str, Shown]:
@@ -46,8 +47,7 @@ def figures(results: Results) -> dict[str, Shown]:
         "Readout trained by Adam, first network: the ratio is at most its part along v (what P keeps) plus its part "
         "beside v, and that at most the product of what the signal and the error have beside v.",
     )
-    kinds = dict.fromkeys((a.setting.graph, a.setting.activation) for a in results.around)
-    for graph, activation in kinds:
+    for graph, activation in dict.fromkeys((setting.graph, setting.activation) for setting in results.around):
         shown[f"slice-{graph}-{activation}"] = Shown(
             _plot_slice(results, graph, activation),
             f"The loss around the point, {graph}, {activation}",
@@ -57,18 +57,9 @@ def figures(results: Results) -> dict[str, Shown]:
     return shown
 
 
-def stages_of(cells: Iterable[Cell], stage: str, name: str) -> np.ndarray:
-    """A number of a stage, or of its balance, of every seed: [seeds], or [seeds, L]."""
-    stages = [cell.stages[stage] for cell in cells]
-    return np.array([getattr(s.balance if name in Balance._fields else s, name) for s in stages])
-
-
-_STYLES = {"initial": ":", "adam": "--", "stationary": "-"}
-
-
-def _network_name(cells: list[Cell]) -> str:
-    cell = cells[0]
-    return "MLP" if cell.setting.layer == "mlp" else f"GCN, {cell.setting.normalisation}: λ = {cell.eigenvalue:.4f}"
+def _name(results: Results, kind: Setting) -> str:
+    value = results.median(kind, "eigenvalue")
+    return "MLP" if kind.layer == "mlp" else f"GCN, {kind.normalisation}: λ = {value:.4f}"
 
 
 def _panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
@@ -83,28 +74,23 @@ def _panels(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure,
 def _plot_layers(results: Results, graph: str) -> Figure:
     activations = nonlinear(results.config)
     figure, axes = _panels(len(activations), 2, (4.4, 3.1))
+    names = {"ratio": "over ‖PX‖ ‖B‖ of the layer", "output_ratio": "over the output error"}
     for row, activation in zip(axes, activations, strict=True):
-        found = [results.of(kind) for kind in comparison(results.config, graph, activation)]
-        for one, name in zip(row, ("ratio", "output_ratio"), strict=True):
+        for one, (name, over) in zip(row, names.items(), strict=True):
             every = []
-            for i, cells in enumerate(found):
+            for i, kind in enumerate(comparison(results.config, graph, activation)):
                 for stage, style in _STYLES.items():
-                    values = np.median(stages_of(cells, stage, name), axis=0)
-                    every.append(values)
-                    label = _network_name(cells) if (stage == "stationary" and one is axes[0, 0]) else None
-                    one.plot(np.arange(values.size), values, style, color=plots.COLOURS[i], linewidth=1.6, label=label)
+                    every.append(np.median(results.of(kind, f"{stage}/{name}"), axis=0))
+                    label = _name(results, kind) if (stage == "stationary" and one is axes[0, 0]) else None
+                    one.plot(every[-1], style, color=plots.COLOURS[i], linewidth=1.6, label=label)
             plots.log_axis(one, every)
-            one.set_title(
-                f"{activation}: {'over ‖PX‖ ‖B‖ of the layer' if name == 'ratio' else 'over the output error'}"
-            )
-            one.title.set_fontsize(9.5)
+            one.set_title(f"{activation}: {over}", fontsize=9.5)
         row[0].set_ylabel("relative gradient")
     for one in axes[-1]:
         one.set_xlabel("layer k")
         one.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0, 0].plot([], [], "k:", label="readout as drawn")
-    axes[0, 0].plot([], [], "k--", label="readout trained by Adam")
-    axes[0, 0].plot([], [], "k-", label="readout's gradient at 1e-8")
+    for stage, style in _STYLES.items():
+        axes[0, 0].plot([], [], f"k{style}", label=f"readout {_READOUT[stage]}")
     return plots.finished(figure)
 
 
@@ -117,15 +103,15 @@ def _plot_path(results: Results, activation: str) -> Figure:
     for one, graph in zip(axes.ravel(), config.graphs, strict=False):
         labelled = one is axes[0, 0]
         for i, kind in enumerate(comparison(config, graph, activation)):
-            colour = plots.COLOURS[i]
-            for cell in (cells := results.of(kind)):
-                label = _network_name(cells).split(":")[0] if cell is cells[0] and labelled else None
-                x, y = cell.path[:, 0], cell.path[:, 1] / cell.constant_loss
+            colour, constant = plots.COLOURS[i], results.median(kind, "constant_loss")
+            # The paths' lengths differ.
+            paths = [results.networks[s]["path"] for s in results.networks if s.kind == kind]
+            for seed, path in enumerate(paths):
+                label = _name(results, kind).split(":")[0] if labelled and not seed else None
                 marker = {"marker": plots.MARKERS[i], "markersize": 2.5}
-                one.plot(x, y, label=label, color=colour, linewidth=1.2, **marker)
-                adam = cell.stages["adam"]
-                cross = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "linestyle": ""}
-                one.plot(adam.gradient_norm, adam.loss / cell.constant_loss, color=colour, **cross)
+                one.plot(path[:, 0], path[:, 1] / constant, label=label, color=colour, linewidth=1.2, **marker)
+            cross = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "linestyle": ""}
+            one.plot(results.of(kind, "adam/gradient_norm"), results.relative_loss(kind, "adam"), color=colour, **cross)
         one.axhline(1.0, color="0.4", linestyle="--", linewidth=1)
         one.plot([], [], "kx", label="after Adam" if labelled else None)
         one.set_xscale("log")
@@ -142,19 +128,13 @@ def _plot_depth(results: Results, activation: str) -> Figure:
     figure, axes = _panels(2, len(config.sweep_graphs), (4.4, 2.9))
     for column, graph in zip(axes.T, config.sweep_graphs, strict=True):
         for i, layer in enumerate(("gcn", "mlp")):
-            kinds = [
-                kind
-                for kind in studies(config)["depth"]
-                if (kind.graph, kind.activation, kind.layer) == (graph, activation, layer)
-            ]
+            wanted = (graph, activation, layer)
+            kinds = [k for k in studies(config)["depth"] if (k.graph, k.activation, k.layer) == wanted]
             depths = [kind.depth for kind in kinds]
-            for stage in ("adam", "stationary"):
-                loss, output = [], []
-                for kind in kinds:
-                    cells = results.of(kind)
-                    loss.append(stages_of(cells, stage, "loss") / cells[0].constant_loss)
-                    output.append(np.median(stages_of(cells, stage, "output_ratio"), axis=1))
-                for one, values in zip(column, (np.array(loss), np.array(output)), strict=True):
+            for stage in SHOWN:
+                loss = np.array([results.relative_loss(kind, stage) for kind in kinds])
+                output = np.array([np.median(results.of(kind, f"{stage}/output_ratio"), axis=1) for kind in kinds])
+                for one, values in zip(column, (loss, output), strict=True):
                     middle = np.median(values, axis=1)
                     error = np.abs(np.stack([values.min(axis=1), values.max(axis=1)]) - middle)
                     style = {"color": plots.COLOURS[i], "marker": plots.MARKERS[i], "markersize": 4, "capsize": 3}
@@ -169,8 +149,8 @@ def _plot_depth(results: Results, activation: str) -> Figure:
         column[1].set_xlabel("depth (layers)")
     axes[0, 0].set_ylabel("loss / constant's")
     axes[1, 0].set_ylabel("relative gradient")
-    axes[0, 0].plot([], [], "k--", label="readout trained by Adam")
-    axes[0, 0].plot([], [], "k-", label="readout's gradient at 1e-8")
+    for stage in SHOWN:
+        axes[0, 0].plot([], [], f"k{_STYLES[stage]}", label=f"readout {_READOUT[stage]}")
     return plots.finished(figure)
 
 
@@ -189,85 +169,64 @@ def _plot_why(results: Results) -> Figure:
     graph = config.graphs[0]
     figure, axes = _panels(len(activations), 2, (4.4, 3.1))
     for row, activation in zip(axes, activations, strict=True):
-        kinds = comparison(config, graph, activation)
-        for one, kind in zip(row, (kinds[0], kinds[-1]), strict=True):
-            cells = results.of(kind)
-            balance = cells[0].stages["adam"].balance
+        doubly, _, mlp = comparison(config, graph, activation)
+        for one, kind in zip(row, (doubly, mlp), strict=True):
+            every = []
             for i, (name, (label, style)) in enumerate(_PARTS.items()):
-                values = getattr(balance, name)
+                every.append(results.of(kind, f"adam/{name}")[0])
                 label = label if one is axes[0, 0] else None
-                one.plot(np.arange(values.size), values, linestyle=style, color=plots.COLOURS[i], label=label)
-            plots.log_axis(one, [getattr(balance, name) for name in _PARTS])
-            one.set_title(f"{graph}, {activation}: {_network_name(cells)}", fontsize=9.5)
+                one.plot(every[-1], linestyle=style, color=plots.COLOURS[i], label=label)
+            plots.log_axis(one, every)
+            one.set_title(f"{graph}, {activation}: {_name(results, kind)}", fontsize=9.5)
     for one in axes[-1]:
         one.set_xlabel("layer k")
     return plots.finished(figure)
 
 
 def _plot_slice(results: Results, graph: str, activation: str) -> Figure:
-    found = [a for a in results.around if (a.setting.graph, a.setting.activation) == (graph, activation)]
+    found = {s.layer: arrays for s, arrays in results.around.items() if (s.graph, s.activation) == (graph, activation)}
     figure, axes = _panels(2, 2, (3.6, 2.9))
-    for column, stage in zip(axes.T, ("adam", "stationary"), strict=True):
-        here = [around for around in found if around.stage == stage]
-        values = [np.log10(np.maximum(around.landscape.loss / around.constant_loss, 1e-12)) for around in here]
+    for column, stage in zip(axes.T, SHOWN, strict=True):
+        relative = [arrays[f"{stage}/loss"] / arrays["constant_loss"] for arrays in found.values()]
+        values = [np.log10(np.maximum(loss, 1e-12)) for loss in relative]
         levels = np.linspace(min(v.min() for v in values), max(v.max() for v in values) + 1e-9, 25)
-        for one, around, value in zip(column, here, values, strict=True):
-            axis = around.landscape.axis
+        for one, (layer, arrays), value in zip(column, found.items(), values, strict=True):
+            axis = arrays[f"{stage}/axis"]
             mesh = one.contourf(axis, axis, value.T, levels=levels, cmap="viridis")
             one.plot(0, 0, "w+", markersize=8)
-            readout = "Adam" if stage == "adam" else "gradient 1e-8"
-            one.set_title(f"{around.setting.layer.upper()}, readout: {readout}", fontsize=9.5)
+            one.set_title(f"{layer.upper()}, readout {_READOUT[stage]}", fontsize=9.5)
             one.set_aspect("equal")
             one.grid(visible=False)
         figure.colorbar(mesh, ax=list(column), label="log10(loss / constant's)", format="%.1f")
     return figure
 
 
+_LEADING = ("graph", "network", "rho", "lambda", "gap")
 _HEADER = (
-    "loss: drawn",
-    "Adam",
-    "1e-8",
-    "exact",
-    "gradient reached",
-    "separates",
-    "R grew to",
-    "ratio: drawn",
-    "Adam",
-    "1e-8",
-    "over output: drawn",
-    "Adam",
-    "1e-8",
-    "gradient: drawn",
-    "Adam",
-    "1e-8",
+    *("loss: drawn", "Adam", "1e-8", "exact", "gradient reached", "separates", "R grew to"),
+    *("ratio: drawn", "Adam", "1e-8", "over output: drawn", "Adam", "1e-8", "gradient: drawn", "Adam", "1e-8"),
+)
+_ERROR_STAGES = ("initial", "adam", "stationary", "no bias")
+_ERROR_HEADER = (
+    *("1^T E: drawn", "Adam", "1e-8", "no bias", "v^T E: drawn", "Adam", "1e-8", "no bias", "loss, no bias"),
 )
 
 
-def _numbers(cells: list[Cell]) -> list[str]:
+def _numbers(results: Results, kind: Setting) -> list[str]:
     """Losses over the constant predictor's; then medians over layers; each the median over seeds."""
-
-    def shown(name, stages=("initial", "adam", "stationary")):
-        return [_short(np.median(stages_of(cells, stage, name))) for stage in stages]
-
-    constant = cells[0].constant_loss
-    losses = [_short(np.median(stages_of(cells, stage, "loss")) / constant) for stage in STAGES[:4]]
-    separates = int(stages_of(cells, "stationary", "separates").sum())
+    separates = results.of(kind, "stationary/separates")
+    found = [results.median(kind, f"{s}/{n}") for n in ("ratio", "output_ratio", "gradient") for s in STAGES[:3]]
     return [
-        *losses,
-        f"{stages_of(cells, 'stationary', 'gradient_norm').max():.0e}",
-        f"{separates} of {len(cells)}",
-        _short(np.median(stages_of(cells, "stationary", "readout_norm"))),
-        *shown("ratio"),
-        *shown("output_ratio"),
-        *shown("gradient"),
+        *(_short(np.median(results.relative_loss(kind, stage))) for stage in STAGES[:4]),
+        f"{results.of(kind, 'stationary/gradient_norm').max():.0e}",
+        f"{int(separates.sum())} of {separates.size}",
+        _short(results.median(kind, "stationary/readout_norm")),
+        *(_short(value) for value in found),
     ]
 
 
 def _short(value: float) -> str:
     return f"{value:.3f}" if 0.01 <= abs(value) < 100 else f"{value:.1e}"
-
-
-_ERROR_STAGES = ("initial", "adam", "stationary", "no bias")
 
 
 def tables(results: Results) -> dict[str, Table]:
@@ -282,60 +241,46 @@ def tables(results: Results) -> dict[str, Table]:
         "Orthogonal and Glorot weights": ("weights", "weights"),
         "Remedies": ("remedies", "remedy"),
     }
-    leading = ("graph", "network", "rho", "lambda", "gap")
     found = {}
     for heading, (study, option) in headings.items():
-        rows = []
-        for kind in kinds[study]:
-            cells = results.of(kind)
-            more = [str(getattr(kind, option))] if option else []
-            rows.append([*_network(kind, cells), *more, *_numbers(cells)])
-        found[heading] = Table((*leading, *([option] if option else []), *_HEADER), rows)
-    pairs = [(kind, results.of(kind)) for kind in kinds["graphs"]]
+        more = [option] if option else []
+        rows = [
+            [*_network(results, kind), *(str(getattr(kind, o)) for o in more), *_numbers(results, kind)]
+            for kind in kinds[study]
+        ]
+        found[heading] = Table((*_LEADING, *more, *_HEADER), rows)
+    errors = [f"{stage}/{name}" for name in ("mean_error", "kept_error") for stage in _ERROR_STAGES]
     found["The output error, and the readout without a bias"] = Table(
-        (
-            *leading,
-            "1^T E: drawn",
-            "Adam",
-            "1e-8",
-            "no bias",
-            "v^T E: drawn",
-            "Adam",
-            "1e-8",
-            "no bias",
-            "loss, no bias",
-        ),
+        (*_LEADING, *_ERROR_HEADER),
         [
             [
-                *_network(kind, cells),
-                *(_short(np.median(stages_of(cells, s, "mean_error"))) for s in _ERROR_STAGES),
-                *(_short(np.median(stages_of(cells, s, "kept_error"))) for s in _ERROR_STAGES),
-                _short(np.median(stages_of(cells, "no bias", "loss")) / cells[0].constant_loss),
+                *_network(results, kind),
+                *(_short(results.median(kind, name)) for name in errors),
+                _short(np.median(results.relative_loss(kind, "no bias"))),
             ]
-            for kind, cells in pairs
+            for kind in kinds["graphs"]
         ],
     )
     found["The Hessian in all layers' weights"] = Table(
         ("graph", "network", "rho", "readout", "loss", "lowest", "highest", "weights"),
         [
-            [
-                a.setting.graph,
-                a.setting.layer.upper(),
-                a.setting.activation,
-                a.stage,
-                _short(a.landscape.loss[len(a.landscape.axis) // 2, len(a.landscape.axis) // 2] / a.constant_loss),
-                f"{a.hessian.lowest:.2e} ± {a.hessian.lowest_error:.0e}",
-                f"{a.hessian.highest:.2e} ± {a.hessian.highest_error:.0e}",
-                str(a.hessian.dimension),
-            ]
-            for a in results.around
+            [s.graph, s.layer.upper(), s.activation, stage, *_hessian(arrays, stage)]
+            for s, arrays in results.around.items()
+            for stage in SHOWN
         ],
     )
     return {heading: table for heading, table in found.items() if table.rows}
 
 
-def _network(kind: Setting, cells: list[Cell]) -> list[str]:
-    value = cells[0].eigenvalue
+def _hessian(arrays, stage: str) -> list[str]:
+    found = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith(f"{stage}/")}
+    middle = len(found["axis"]) // 2
+    ends = [f"{found[end]:.2e} ± {found[f'{end}_error']:.0e}" for end in ("lowest", "highest")]
+    return [_short(found["loss"][middle, middle] / arrays["constant_loss"]), *ends, str(found["dimension"])]
+
+
+def _network(results: Results, kind: Setting) -> list[str]:
+    value = results.median(kind, "eigenvalue")
     if kind.layer == "mlp":
         return [kind.graph, "MLP", kind.activation, "", ""]
     return [kind.graph, f"GCN, {kind.normalisation}", kind.activation, f"{value:.4f}", f"{1 - value:.4f}"]

@@ -1,10 +1,13 @@
-"""Which networks `stationary` compares, and what it found of them."""
+"""Which networks `stationary` compares."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from jaxgnn.experiments.keriven2025.stationary_cells import REMEDIES, Around, Cell, Options, Setting
+import numpy as np
+
+from jaxgnn.experiments.keriven2025.networks import REMEDIES, Setting
+from jaxgnn.graph import Normalisation
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Config:
       activations: rho.
       depth, width: of the comparisons.
       depths, widths: of the sweeps.
+      weights: DeepGNN's init_weights that are compared.
       seeds: networks drawn for each.
       remedies: names of `REMEDIES`.
       adam_steps, learning_rate: of the readout's training by Adam.
@@ -36,6 +40,7 @@ class Config:
     width: int = 32
     depths: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     widths: tuple[int, ...] = (8, 32, 64)
+    weights: tuple[str, ...] = ("orthogonal", "glorot")
     seeds: int = 3
     remedies: tuple[str, ...] = tuple(REMEDIES)
     adam_steps: int = 500
@@ -50,20 +55,25 @@ class Config:
             if remedy not in REMEDIES:
                 raise ValueError(f"remedies={remedy!r} is not known: allowed are {', '.join(REMEDIES)}")
 
-    @property
-    def options(self) -> Options:
-        """How every network is measured."""
-        return Options(self.adam_steps, self.learning_rate, self.slice_points, self.lanczos_steps)
-
 
 class Results(NamedTuple):
-    config: Config
-    cells: list[Cell]
-    around: list[Around]
+    """What `measure` and `surroundings` returned, by setting."""
 
-    def of(self, kind: Setting) -> list[Cell]:
-        """The networks of a kind, of every seed."""
-        return [cell for cell in self.cells if cell.setting.kind == kind]
+    config: Config
+    networks: Mapping[Setting, Mapping[str, np.ndarray]]
+    around: Mapping[Setting, Mapping[str, np.ndarray]]
+
+    def of(self, kind: Setting, name: str) -> np.ndarray:
+        """A number or an array of every network of a kind, [seeds, ...]."""
+        return np.array([self.networks[replace(kind, seed=seed)][name] for seed in range(self.config.seeds)])
+
+    def relative_loss(self, kind: Setting, stage: str) -> np.ndarray:
+        """The training loss over the constant predictor's, [seeds]."""
+        return self.of(kind, f"{stage}/loss") / self.of(kind, "constant_loss")
+
+    def median(self, kind: Setting, name: str) -> float:
+        """Over networks, and layers where there are any."""
+        return float(np.median(self.of(kind, name)))
 
 
 def comparison(config: Config, graph: str, activation: str) -> list[Setting]:
@@ -97,7 +107,7 @@ def studies(config: Config) -> dict[str, list[Setting]]:
         for graph in config.sweep_graphs:
             for width in config.widths:
                 found["width"] += _both(replace(of, graph=graph, width=width))
-            for weights in ("orthogonal", "glorot"):
+            for weights in config.weights:
                 found["weights"] += _both(replace(of, graph=graph, weights=weights))
         for graph in config.remedy_graphs:
             found["remedies"] += [replace(of, graph=graph, remedy=remedy) for remedy in config.remedies]
@@ -117,7 +127,7 @@ def slices(config: Config) -> list[Setting]:
     return [setting for kind in kinds for setting in _both(kind)]
 
 
-def _both(setting: Setting, normalisations: Iterable[str] = ("doubly",)) -> list[Setting]:
+def _both(setting: Setting, normalisations: Iterable[Normalisation] = ("doubly",)) -> list[Setting]:
     """The GCN with every P, and the MLP, which has none."""
     graph = [replace(setting, normalisation=p) for p in normalisations]
     return [*graph, replace(setting, layer="mlp", normalisation="doubly")]
