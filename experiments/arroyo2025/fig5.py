@@ -164,7 +164,7 @@ REPRODUCTION = Reproduction(
         "cpu": Config(),
         "paper": Config(tuple(range(2, 16)), 40, 64, seeds=5, steps=60000, learning_rates=(1e-4, 5e-4)),
     },
-    cost={"smoke": "seconds", "cpu": "not measured", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "6.6 min", "paper": "not run"},
     cells=cells,
     show=show,
 )

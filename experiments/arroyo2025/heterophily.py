@@ -117,7 +117,7 @@ REPRODUCTION = Reproduction(
         "cpu": Config(),
         "paper": Config(("roman-empire", "amazon-ratings", "minesweeper"), (2, 4, 8, 16), 256, seeds=10, steps=2000),
     },
-    cost={"smoke": "seconds", "cpu": "not measured", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "3 min", "paper": "not run"},
     cells=cells,
     show=show,
 )

@@ -122,7 +122,7 @@ REPRODUCTION = Reproduction(
         "cpu": Config(),
         "paper": Config(depths=(8, 32, 64, 128, 256, 512), width=64, seeds=10),
     },
-    cost={"smoke": "seconds", "cpu": "a minute", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "1.3 min", "paper": "not run"},
     cells=cells,
     show=show,
 )

@@ -256,8 +256,8 @@ def claim(results: Results) -> Claim:
             f"{it.best_score_c.text(3)}"
         )
     evidence = (
-        f"Residual GCN of width {config.width}, c times W / ||W||_F, {config.draws * config.seeds} runs a cell (draws "
-        f"of the data x weights, 95% bootstrap intervals over runs), {config.steps} steps. Median final training loss "
+        f"Residual GCN of width {config.width}, c times W / ||W||_F, {config.draws * config.seeds} runs a cell "
+        f"({config.draws} of the data x {config.seeds} of the weights, 95% bootstrap intervals over runs), {config.steps} steps. Median final training loss "
         f"over the constant predictor's. {'. '.join(said)}."
     )
     return Claim(

@@ -6,7 +6,7 @@ after training, training loss, accuracy. A normalisation controls expansion if |
 run, before and after.
 
 Command: python -m jaxgnn.experiments.questions.normalisations --out normalisations
-Cost: 14 programs and 105 trainings of 64 layers.
+Cost: 10 minutes of CPU time (14 programs and 105 trainings of 64 layers).
 """
 
 from dataclasses import asdict, dataclass

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxgnn.experiments.bench import compile_time, propagation, seeds, spectrum
+from jaxgnn.experiments.bench import compile_time, propagation, recorder, seeds, spectrum
 from jaxgnn.experiments.keriven2025 import (
     energy,
     middle_layers,
@@ -167,6 +167,12 @@ def test_seeds_times_every_way_of_running():
     found = seeds.run(config)
     assert all(value > 0 for value in found.values())
     assert found.keys() == {"one", "map", "vmap"}
+
+
+def test_recorder_times_training_with_and_without_it():
+    found = recorder.run(recorder.Config(depth=1, width=2, steps=10, record_every=10, rounds=1))
+    assert found.keys() == {"without", "with"}
+    assert all(value > 0 for value in found.values())
 
 
 def test_compile_time_prints_every_depth():
