@@ -257,8 +257,8 @@ def claim(results: Results) -> Claim:
         )
     evidence = (
         f"Residual GCN of width {config.width}, c times W / ||W||_F, {config.draws * config.seeds} runs a cell "
-        f"({config.draws} of the data x {config.seeds} of the weights, 95% bootstrap intervals over runs), {config.steps} steps. Median final training loss "
-        f"over the constant predictor's. {'. '.join(said)}."
+        f"({config.draws} of the data x {config.seeds} of the weights, 95% bootstrap intervals over runs), "
+        f"{config.steps} steps. Median final training loss over the constant predictor's. {'. '.join(said)}."
     )
     return Claim(
         "Expressive power against the bound c",
