@@ -9,7 +9,7 @@ from jaxgnn.cli import main
 from jaxgnn.data.errors import DataError
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value, duration, gather, write_report
+from jaxgnn.report.reproduction import Finding, Value, duration, gather, verdicts, write_report
 from jaxgnn.reproduction import Reproduction, chosen, load, names, reproduce, unavailable
 
 
@@ -97,6 +97,12 @@ def test_the_page_joins_the_fullest_preset(squares, tmp_path):
     for text in ("<td>14</td><td>4.5</td><td>+9.5</td>", "<td>9 ± 0.25</td><td>not known</td>", "Only some."):
         assert text in page
     assert (tmp_path / "verdicts.md").read_text().count("\n") == 3
+
+
+def test_a_smoke_preset_is_not_judged(squares, tmp_path):
+    made, _ = squares
+    reproduce(made, "smoke", tmp_path).write(tmp_path)
+    assert [row[1] for row in verdicts(gather(tmp_path))] == ["not judged"]
 
 
 def test_what_has_no_data_says_so(squares, tmp_path):

@@ -54,6 +54,7 @@ figcaption { font-size: .92rem; color: #333; max-width: 36rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .92rem; }
 th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #e3e3e3; white-space: nowrap; }
+td:last-child { white-space: normal; }
 nav a { margin-right: 1rem; white-space: nowrap; }
 code { background: #f3f3f3; padding: .1rem .3rem; border-radius: 3px; }
 footer { margin-top: 3rem; font-size: .85rem; color: #555; }
