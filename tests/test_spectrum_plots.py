@@ -15,6 +15,7 @@ EDGE_CASES = {
     "not finite": np.array([np.inf, np.nan, 0.5, -np.inf, 0.0]),
     "nothing finite": np.array([np.nan, np.inf]),
     "extreme": np.array([1e100, 1.0, 1e-100]),
+    "the ends of float32": np.array([3e38, 1.0, 1e-38], np.float32),
     "equal": np.ones(7),
 }
 FIGURES = {

@@ -119,25 +119,36 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
 
 
 def _a_layer(norms: np.ndarray) -> float:
-    """(||X^(L)|| / ||X^(0)||)^(1/L), infinite where the signal leaves the range of numbers."""
-    return float(np.exp((np.log(norms[-1]) - np.log(norms[0])) / (norms.size - 1))) if norms[-1] > 0 else 0.0
+    """(||X^(k)|| / ||X^(0)||)^(1/k), k the last layer whose norm is a finite number in float32."""
+    k = int(np.flatnonzero(np.isfinite(norms) & (norms > 0))[-1])
+    return float(np.exp((np.log(norms[k]) - np.log(norms[0])) / k)) if k else np.inf
+
+
+def _short(name: str) -> str:
+    return name.removesuffix(", growth").replace("width ", "d ").replace("gain ", "g ").replace("rate ", "r ")
 
 
 def _growth_figure(growth: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
     figure, axes = plots.new_figure(ylabel="||X||", xlabel="layer")
     for i, (name, found) in enumerate(growth.items()):
         style = {"color": plots.COLOURS[i % 7], "linestyle": "-" if ", hard, " in name else "--"}
-        axes.plot(found["features"], linewidth=1.4, label=name.removesuffix(", growth"), **style)
+        axes.plot(found["features"], linewidth=1.4, label=_short(name), **style)
     plots.log_axis(axes, [found["features"] for found in growth.values()])
-    return Shown(plots.finished(figure), "Growth at initialisation", "Solid: hard form; dashed: soft form.")
+    return Shown(
+        plots.finished(figure),
+        "Growth at initialisation",
+        "Solid: hard form; dashed: soft form; d width, g gain. A line ends where float32 does.",
+    )
 
 
 def _training_figure(trained: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
     figure, axes = plots.new_figure(ylabel="training loss", xlabel="step")
     for i, (name, found) in enumerate(trained.items()):
-        axes.plot(found["history"], color=plots.COLOURS[i % 7], linewidth=1.4, label=name)
+        axes.plot(found["history"], color=plots.COLOURS[i % 7], linewidth=1.4, label=_short(name))
     plots.log_axis(axes, [found["history"] for found in trained.values()])
-    return Shown(plots.finished(figure), "Training", "A line that ends early diverged.")
+    return Shown(
+        plots.finished(figure), "Training", "d width, g gain, r rate. A network without a line diverged at once."
+    )
 
 
 REPRODUCTION = Reproduction(

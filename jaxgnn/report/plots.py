@@ -139,7 +139,7 @@ def finished(figure: Figure) -> Figure:
 
 
 def log_axis(axes: Axes, values: Sequence[np.ndarray]) -> None:
-    joined = np.concatenate([np.ravel(v) for v in values])
+    joined = np.concatenate([np.ravel(v) for v in values]).astype(np.float64)  # limits may leave float32's range
     positive = joined[np.isfinite(joined) & (joined > 0)]
     if not positive.size:
         axes.text(0.5, 0.5, "no value is positive and finite", transform=axes.transAxes, ha="center")
