@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 
-from jaxgnn.report import spectrum_plots
+from jaxgnn.report import plots, spectrum_plots
 from jaxgnn.report.plots import Line
 from jaxgnn.report.spectrum_plots import ByDistance, DensityCurve, Ranked
 
@@ -15,7 +15,6 @@ EDGE_CASES = {
     "not finite": np.array([np.inf, np.nan, 0.5, -np.inf, 0.0]),
     "nothing finite": np.array([np.nan, np.inf]),
     "extreme": np.array([1e100, 1.0, 1e-100]),
-    "the ends of float32": np.array([3e38, 1.0, 1e-38], np.float32),
     "equal": np.ones(7),
 }
 FIGURES = {
@@ -166,3 +165,11 @@ def test_lyapunov_exponents_by_index():
     np.testing.assert_array_equal(container.lines[0].get_ydata(), [0.5, -1.0, np.nan])
     np.testing.assert_allclose(container.lines[2][0].get_segments()[0][:, 1], [0.4, 0.6])
     assert legend(figure) == ["0: norm preserved", "gcn (1 not finite)"]
+
+
+def test_a_log_axis_holds_the_ends_of_float32():
+    _, axes = plots.new_figure(ylabel="y", xlabel="x")
+    plots.log_axis(axes, [np.array([3e38, 1e-38], np.float32)])
+    low, high = axes.get_ylim()
+    assert 0 < low < 1e-38
+    assert 3e38 < high < np.inf
