@@ -9,6 +9,8 @@ import numpy as np
 import jaxgnn as jg
 from jaxgnn.data import row_normalise
 
+MARGIN = 0.05  # of accuracy above the most frequent class: what verdicts count as trained
+
 
 @cache
 def node_task(dataset: str, normalisation: str = "sym", largest: bool = False) -> jg.tasks.NodeClassification:
@@ -33,6 +35,12 @@ def drawn(model: jg.DeepGNN, task: Any, seeds: int, seed: int = 0) -> Any:
     """Parameters of `seeds` networks drawn independently, in a leading axis."""
     keys = jax.random.split(jax.random.key(seed), seeds)
     return jax.jit(lambda keys: jax.lax.map(lambda key: model.init(key, task.graph, task.x), keys))(keys)
+
+
+def majority(task: Any) -> float:
+    """The most frequent class's share of the test nodes: what guessing it scores."""
+    counts = np.bincount(np.asarray(task.labels)[np.asarray(task.test_mask)])
+    return float(counts.max() / counts.sum())
 
 
 def mean_std(values: Any) -> tuple[float, float]:

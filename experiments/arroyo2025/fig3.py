@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 import jaxgnn as jg
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, Part, dirichlet, features, panels, part, ssm, with_modulus
-from jaxgnn.experiments.setting import drawn, mean_std, node_task
+from jaxgnn.experiments.setting import drawn, majority, mean_std, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
@@ -88,14 +88,13 @@ def _trained(config: Config, options: dict, depth: int) -> Arrays:
     X = features(model, result.params, Part(task.graph, np.asarray(task.x)))[0, -1]
     plane, share = _principal(X.astype(np.float64))
     labels = np.asarray(task.labels)
-    counts = np.bincount(labels[np.asarray(task.test_mask)])
     return {
         "score": result.score,
         "train_loss": result.train_loss,
         "plane": plane,
         "share": share,
         "labels": labels,
-        "majority": counts.max() / counts.sum(),
+        "majority": majority(task),
     }
 
 
@@ -117,7 +116,7 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
     ordered = norms == sorted(norms) and kept[PLAIN] < norms[-1]
     gone, preserved = kept[PLAIN] < GONE, kept[_name(config.norms[0])] > STAYS
     points = (collapses, stays, ordered and gone and preserved)
-    majority = float(_of(results, PLAIN, deepest)["majority"])
+    chance = float(_of(results, PLAIN, deepest)["majority"])
     values = [
         Value(f"{kind}, {depth} layers: test accuracy", *found)
         for kind, of_kind in score.items()
@@ -128,7 +127,7 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
         evidence=f"{config.dataset}, {config.seeds} seeds, best validation of {config.steps} steps: test accuracy at "
         f"{config.depths[0]} and {deepest} layers "
         + ", ".join(f"{kind} {s[0, 0]:.3f} and {s[-1, 0]:.3f} ± {s[-1, 1]:.3f}" for kind, s in score.items())
-        + f" (most frequent class {majority:.3f}). Dirichlet energy of the last layer over the "
+        + f" (most frequent class {chance:.3f}). Dirichlet energy of the last layer over the "
         "first at initialisation: " + ", ".join(f"{kind} {ratio:.1e}" for kind, ratio in kept.items()) + ".",
         verdict="reproduced" if all(points) else "partly" if any(points) else "not reproduced",
         reason=f"From its best depth to {deepest} layers the GCN loses {lost[PLAIN]:.3f} of accuracy "
@@ -139,7 +138,7 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
         + _faster([name for name, ratio in kept.items() if ratio < kept[PLAIN]]),
         values=values,
         figures={
-            "accuracy": _accuracy(config, score, majority),
+            "accuracy": _accuracy(config, score, chance),
             "energy": _energy(config, results),
             "projections": _projections(config, results),
         },
@@ -190,9 +189,9 @@ def _losses(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> 
     return Table(("layers", *found), rows)
 
 
-def _accuracy(config: Config, score: Mapping[str, np.ndarray], majority: float) -> Shown:
+def _accuracy(config: Config, score: Mapping[str, np.ndarray], chance: float) -> Shown:
     lines = {kind: plots.Line(np.array(config.depths), s[:, 0], s[:, 1]) for kind, s in score.items()}
-    figure = plots.by_depth(lines, ylabel="test accuracy", reference=("most frequent class", majority))
+    figure = plots.by_depth(lines, ylabel="test accuracy", reference=("most frequent class", chance))
     return Shown(figure, "Accuracy against depth", "Mean and standard deviation over seeds.")
 
 

@@ -126,7 +126,8 @@ def write_report(runs: Path) -> Path:
     count = {name: sum(row[1] == name for row in rows) for name in dict.fromkeys(row[1] for row in rows)}
     lead = [f"{len(rows)} figures and tables: " + ", ".join(f"{k} {name}" for name, k in count.items()) + "."]
     write_page(page := runs / "index.html", "Three papers on deep graph networks, reproduced", lead, sections, [])
-    lines = ["| " + " | ".join(row) + " |" for row in (HEADER, ("---",) * len(HEADER), *rows)]
+    escaped = [[text.replace("|", "\\|") for text in row] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in (HEADER, ("---",) * len(HEADER), *escaped)]
     write_text(runs / "verdicts.md", "\n".join(lines) + "\n")
     return page
 
