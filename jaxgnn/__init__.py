@@ -2,6 +2,7 @@
 
 from jaxgnn import layers as layers
 from jaxgnn import measures as measures
+from jaxgnn import scale as scale
 from jaxgnn import tasks as tasks
 from jaxgnn import theory as theory
 from jaxgnn.backward import backward_analysis as backward_analysis

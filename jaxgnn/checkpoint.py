@@ -35,13 +35,20 @@ class Checkpoints:
         # Orbax would remove them in a thread of its own, at some time before the next save.
         for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)  # a save interrupted in this process may still write there
+        # One process of several reads and writes: it waits for no other.
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}, barrier_sync_key_prefix="alone"
+        )
         options = ocp.CheckpointManagerOptions(
+            create=False,
+            multiprocessing_options=alone,
             preservation_policy=ocp.checkpoint_managers.LatestN(2),
             enable_async_checkpointing=False,
             save_root_metadata=False,
             lightweight_initialize=True,  # a damaged checkpoint is found when it is read
         )
-        handler = ocp.PyTreeCheckpointHandler(use_compression=False)  # parameters hardly compress
+        # Parameters hardly compress.
+        handler = ocp.PyTreeCheckpointHandler(use_compression=False, multiprocessing_options=alone)
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handler)
 
     def save(self, step: int, tree: Any) -> None:

@@ -1,30 +1,39 @@
 """The command line: parses and delegates.
 
-Exit code 0 done, 1 a theorem's check failed, 2 bad input (one line on standard error), 130 interrupted (what was done
-is kept).
+Exit code 0 done, 1 a theorem's check failed, 2 bad input (one line on standard error), 3 another process of the run was
+lost, 130 interrupted (what was done is kept).
 """
 
 import contextlib
 import io
 import json
+import os
 import re
 import shlex
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
+import jax
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from jaxgnn import __version__, checking
+from jaxgnn import __version__, checking, scale
 from jaxgnn import reproduction as reproducing
 from jaxgnn.checking import CheckConfig
 from jaxgnn.data import DATASETS, describe, fetch
 from jaxgnn.data.errors import DataError
+from jaxgnn.experiments.bench import cost
+from jaxgnn.experiments.bench.page import headline as headline_of_bench
+from jaxgnn.experiments.bench.page import write_bench
+from jaxgnn.experiments.bench.suite import HEADER as HEADER_OF_BENCH
+from jaxgnn.experiments.bench.suite import BenchConfig, bench
+from jaxgnn.experiments.bench.suite import table as table_of_bench
 from jaxgnn.optimisers import TrainConfig
 from jaxgnn.probing import ProbeConfig, Probing
 from jaxgnn.report.depth_study import headline, write_study
@@ -43,7 +52,7 @@ from jaxgnn.report.training import headline as headline_of_training
 from jaxgnn.spectrum import Spectrum, SpectrumConfig
 from jaxgnn.storage import as_json, writable_folder, write_json
 from jaxgnn.study import Study, StudyConfig
-from jaxgnn.training import DataConfig, ModelConfig, RunConfig, Training
+from jaxgnn.training import DataConfig, DevicesConfig, ModelConfig, RunConfig, Training
 
 
 @dataclass(frozen=True)
@@ -97,18 +106,27 @@ class TrainCommand:
     model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=ModelConfig)  # pyright: ignore[reportInvalidTypeForm]
     optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     runs: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
+    devices: tyro.conf.OmitArgPrefixes[DevicesConfig] = field(default_factory=DevicesConfig)
     out: Path | None = None
     json: bool = False
 
     def run(self, arguments: Sequence[str]) -> None:
         name = f"jaxgnn-train-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
-        training = Training(self.source, self.model, self.optimisation, self.runs, self.out or Path(name))
+        mesh = self.devices.start()
+        training = Training(self.source, self.model, self.optimisation, self.runs, self.out or Path(name), mesh)
+        kept = f"the same command goes on from {training.out / 'checkpoints'}"
         try:
-            with progress_bar() as report:
+            with progress_bar() if scale.is_first() else contextlib.nullcontext(_silent) as report:
                 steps = self.optimisation.steps
                 points = training.run(lambda done: report("training" if done else "compiling", done, steps))
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"the same command goes on from {training.out / 'checkpoints'}") from None
+            raise KeyboardInterrupt(kept) from None
+        except jax.errors.JaxRuntimeError as error:
+            if not jax.distributed.is_initialized():
+                raise
+            raise scale.ProcessLost(f"another process of the run was lost; {kept}, started in all processes") from error
+        if not scale.is_first():
+            return
         results = training.write_results(points)
         histories = [point.result.history for point in points]
         record = points[results["chosen"]].result.record
@@ -296,6 +314,47 @@ class ReportCommand:
 
 
 @dataclass(frozen=True)
+class BenchCommand:
+    """Measure training steps and probes by depth, width, edges, runs and layer, beside torch and the machine's floor.
+
+    Writes index.html, results.json and figures/ into the folder. Wants a machine that does nothing else.
+
+    Attributes:
+      plan: predict a run instead, from what was measured in the folder (measured first where nothing was):
+        depth=1000,nodes=1e8,devices=256,device=tpu-v4, and width, degree, features, seeds, halo, keep.
+      out: the folder.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    config: tyro.conf.OmitArgPrefixes[BenchConfig] = field(default_factory=BenchConfig)
+    plan: tuple[str, ...] = ()
+    out: Path = Path("jaxgnn-bench")
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        plan = cost.parse(self.plan) if self.plan else None
+        measured = self.out / "results.json"
+        if plan is not None and measured.exists():
+            results = cost.read(measured)
+        else:
+            writable_folder(self.out)
+            with progress_bar() as report:
+                results = bench(self.config, report)
+            page = write_bench(self.out, results, f"jaxgnn {shlex.join(arguments)}")
+            print_table(HEADER_OF_BENCH, table_of_bench(results))
+            print(headline_of_bench(results))
+            print(f"page: {page}")
+        if plan is not None:
+            fitted = cost.fit(results)
+            predicted = cost.predict(fitted, plan)
+            print("\n".join(cost.sentences(fitted, plan, predicted)))
+            if self.json:
+                print(as_json({"plan": asdict(plan), **predicted}))
+        elif self.json:
+            print(json.dumps({"page": str(self.out / "index.html"), "results": str(measured)}))
+
+
+@dataclass(frozen=True)
 class ListCommand:
     """Show the data sets, their splits, and whether their files are here.
 
@@ -356,6 +415,7 @@ Command = tyro.conf.OmitSubcommandPrefixes[
     | Annotated[CheckCommand, tyro.conf.subcommand("check")]
     | Annotated[ReproduceCommand, tyro.conf.subcommand("reproduce")]
     | Annotated[ReportCommand, tyro.conf.subcommand("report")]
+    | Annotated[BenchCommand, tyro.conf.subcommand("bench")]
     | Annotated[DataCommand, tyro.conf.subcommand("data")]
 ]
 
@@ -370,15 +430,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _parse(arguments).run(arguments) or 0
     except (ValueError, MemoryError, OSError) as error:
-        return _fail(str(error))
+        return _fail(str(error), 2)
+    except scale.ProcessLost as error:
+        return _fail(str(error), 3)
     except KeyboardInterrupt as stop:
-        print(f"jaxgnn: interrupted: {stop or 'nothing was running'}", file=sys.stderr)
-        return 130
+        return _fail(f"interrupted: {stop or 'nothing was running'}", 130)
+    except Exception:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        return _fail("this process stopped, and the others with it", 1)
 
 
-def _fail(sentence: str) -> int:
-    print(f"jaxgnn: {' '.join(sentence.split())}", file=sys.stderr)
-    return 2
+def _fail(sentence: str, code: int) -> int:
+    print(f"jaxgnn: {' '.join(sentence.split())}", file=sys.stderr, flush=True)
+    if jax.distributed.is_initialized():  # the usual way out waits for processes that may wait for this one
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _silent(*_: Any) -> None:
+    pass
 
 
 def _parse(arguments: Sequence[str]) -> Any:

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
-from jaxgnn.propagation import Edges, Packed, Propagation, Slots
+from jaxgnn.propagation import Edges, Halo, Packed, Propagation, Slots
 
 
 def drop_edges(graph: Graph, rate: float | Float[Array, ""], key: Array) -> Graph:
@@ -41,6 +41,8 @@ def _kept(key: Array, rate, senders: Int[Array, "..."], receivers: Int[Array, ".
 
 
 def _masked(P: Propagation, keep) -> Propagation:
+    if isinstance(P.forward, Halo):
+        raise ValueError("dropedge: a P in parts on several devices keeps all its edges, nodes=1 does not")
     n = P.num_nodes
     # A~ = D~ P or D~^(1/2) P D~^(1/2), masked; then the degrees that are left, and P from them as before.
     forward = _weights(P.forward, n, lambda s, r, w: w * keep(s, r))

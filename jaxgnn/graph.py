@@ -149,12 +149,12 @@ def prepare(
     if senders is None or receivers is None or num_nodes is None:
         raise ValueError("prepare: senders, receivers and num_nodes are all needed for edge arrays")
     senders, receivers = _checked_edges(senders, receivers, num_nodes)
-    A, first, inverse = _adjacency(senders, receivers, num_nodes, weights)
+    A, first, inverse = _adjacency(senders, receivers, num_nodes, weights, features)
     P, degree = _normalise(A, normalisation, loops, weighted=weights is not None)
     order = np.repeat(np.arange(num_nodes, dtype=np.int32), np.diff(A.indptr))
     merged = jraph.GraphsTuple(
         nodes=None,
-        edges=_merged_features(features, first, inverse),
+        edges=None if features is None else _merged_features(features, first, inverse),
         senders=A.indices.astype(np.int32),
         receivers=order,
         n_node=np.asarray([num_nodes], np.int32) if n_node is None else n_node,
@@ -265,9 +265,15 @@ def _checked_edges(senders: Any, receivers: Any, num_nodes: int) -> tuple[np.nda
     return senders.astype(np.int64), receivers.astype(np.int64)
 
 
-def _adjacency(senders, receivers, num_nodes: int, weights) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
+def _adjacency(senders, receivers, num_nodes: int, weights, features) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
     # Sorted by (receiver, sender), merged: the number of an edge in this order is its number in the Graph.
-    key, first, inverse = np.unique(receivers * num_nodes + senders, return_index=True, return_inverse=True)
+    key = receivers * num_nodes + senders
+    first = inverse = np.zeros(0, np.int64)  # weights and features alone ask where an edge comes from and goes to
+    if weights is not None or features is not None:
+        key, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    elif not (key[1:] > key[:-1]).all():  # data sets are in this order already
+        key.sort()
+        key = key[np.append(True, key[1:] != key[:-1])]  # np.unique would hash, which takes longer than to sort
     if weights is None:
         values = np.ones(key.size)
     else:
@@ -279,7 +285,7 @@ def _adjacency(senders, receivers, num_nodes: int, weights) -> tuple[sp.csr_matr
         if not np.isfinite(weights).all():
             edge = np.flatnonzero(~np.isfinite(weights))[0]
             raise ValueError(f"the weight of edge {edge} is {weights[edge]}: weights must be finite")
-        values = np.bincount(inverse, weights, minlength=key.size)
+        values = np.bincount(inverse, weights, minlength=key.size).astype(np.float64)  # without edges: integers
     rows, columns = np.divmod(key, max(num_nodes, 1))
     indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_nodes))])
     return sp.csr_matrix((values, columns, indptr), (num_nodes, num_nodes)), first, inverse
@@ -304,10 +310,11 @@ def _normalise(A: sp.csr_matrix, normalisation: str, loops: bool | None, *, weig
     power = -0.5 if normalisation == "sym" else -1.0
     scale = np.zeros_like(degree)
     np.power(degree, power, where=degree > 0, out=scale)
-    rows = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
-    # One product for both ends, so that P of a symmetric graph is symmetric to the last bit.
-    column_scale = scale[A.indices] if normalisation == "sym" else 1.0
-    return sp.csr_matrix((A.data * (scale[rows] * column_scale), A.indices, A.indptr), A.shape), degree
+    values = np.repeat(scale, np.diff(A.indptr))
+    if normalisation == "sym":
+        values *= scale[A.indices]  # one product for both ends: P of a symmetric graph is symmetric to the last bit
+    values *= A.data
+    return sp.csr_matrix((values, A.indices, A.indptr), A.shape), degree
 
 
 def _metropolis(A: sp.csr_matrix, *, weighted: bool):

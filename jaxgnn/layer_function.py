@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
 from jaxgnn.precision import precision
+from jaxgnn.sparse_features import Features, SparseFeatures
 from jaxgnn.stack import PER_LAYER, Block, Shared, residual_rule
 from jaxgnn.state_space import Matrices
 
@@ -40,7 +41,7 @@ class Inputs(NamedTuple):
 
 
 def layer_function(
-    model: Any, params: Any, graph: Graph, x: Float[Array, "n f"], *, layer: int, dtype: Any = None
+    model: Any, params: Any, graph: Graph, x: Features, *, layer: int, dtype: Any = None
 ) -> tuple[Function, Float[Array, "n d"]]:
     """What `DeepGNN.layer_fn` returns."""
     if not 0 <= layer < model.blocks:
@@ -51,7 +52,7 @@ def layer_function(
 
 
 def scan_function(
-    model: Any, params: Any, graph: Graph, x: Float[Array, "n f"], *, start: int, stop: int | None, dtype: Any = None
+    model: Any, params: Any, graph: Graph, x: Features, *, start: int, stop: int | None, dtype: Any = None
 ) -> tuple[Step, Float[Array, "n d"], Inputs]:
     """What `DeepGNN.scan_fn` returns."""
     L: int = model.blocks
@@ -69,7 +70,7 @@ def scan_function(
 
 
 def segment_function(
-    model: Any, params: Any, graph: Graph, x: Float[Array, "n f"], *, start: int, stop: int | None, dtype: Any = None
+    model: Any, params: Any, graph: Graph, x: Features, *, start: int, stop: int | None, dtype: Any = None
 ) -> tuple[Function, Float[Array, "n d"]]:
     """What `DeepGNN.segment_fn` returns."""
     step, h, inputs = scan_function(model, params, graph, x, start=start, stop=stop, dtype=dtype)
@@ -142,7 +143,9 @@ class _Segment:
 def _prepared(model, params, graph, x, layer, dtype) -> tuple[_BlockFunction, Any, Shared, _Before]:
     """The block, the variables on the host, what all blocks share and where block `layer` is taken."""
     dtype = np.dtype(dtype if dtype is not None else x.dtype)
-    params, x = jax.tree.map(lambda a: np.asarray(a, dtype), (params, x))  # on the host, float64 outlives x32 mode
+    # On the host, float64 outlives x32 mode.
+    params = jax.tree.map(lambda a: np.asarray(a, dtype), params)
+    x = x if isinstance(x, SparseFeatures) else np.asarray(x, dtype)
     # Fresh arrays: of one that an eager program closed over, jax 0.10.2 keeps the float32 version for good.
     graph = jax.tree.map(np.array, graph)
     with precision(dtype):

@@ -19,8 +19,11 @@ from jaxgnn.graph import Graph
 from jaxgnn.layer_function import Inputs, Step, layer_function, scan_function, segment_function
 from jaxgnn.layers import LAYERS
 from jaxgnn.norms import NORMS
+from jaxgnn.precision import HALF
+from jaxgnn.remat import check_remat
 from jaxgnn.residuals import RESIDUALS, Residual
 from jaxgnn.segment import segment_max, segment_sum
+from jaxgnn.sparse_features import Features, Linear, SparseFeatures
 from jaxgnn.stack import (
     ACTIVATIONS,
     INITIALISERS,
@@ -84,7 +87,16 @@ class DeepGNN(nn.Module):
       dropout: rate on every block's and on the readout's input in training.
       input_dropout: rate on x in training.
       dropedge: rate at which every block leaves out edges in training.
-      remat: recompute each block's insides on the way back, to save memory.
+      remat: what is computed again on the way back, to save memory (`jaxgnn.remat`). False or "none": nothing; True or
+        "block": each block's insides, X^(l) of every layer is kept; k: X^(l) of every k-th layer is kept, "sqrt": k
+        about sqrt(L); "least": that, and between them X^(l) alone; "auto": the fastest of "none", "sqrt" and "least"
+        that fits in 60% of the memory free when the program is compiled. Initial parameters, values and draws are the
+        same under each, gradients to rounding.
+
+      compute_dtype: "float32", or "bfloat16" or "float16": features are kept, and the blocks' weights used, rounded to
+        it (on a CPU bfloat16 is kept as float32: `precision.kept_dtype`); sums and products are float32, and so are
+        the trained weights, their gradients, the encoder and the readout. There is no loss scaling: float16
+        loses small gradients of features. In float64 mode "float32" leaves float64 as it is.
 
     bound_c, residual_scale and ssm.modulus are kept in the collection "constants" (Lambda and B too, unless they are
     trainable), so that one compiled program serves every value.
@@ -114,7 +126,8 @@ class DeepGNN(nn.Module):
     dropout: float = 0.0
     input_dropout: float = 0.0
     dropedge: float = 0.0
-    remat: bool = False
+    remat: bool | int | str = False
+    compute_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         if isinstance(self.layer, str):
@@ -135,7 +148,7 @@ class DeepGNN(nn.Module):
             if option in left:
                 object.__setattr__(self, option, value)
         known = {"activation": ACTIVATIONS, "bound": BOUNDS, "init_weights": INITIALISERS}
-        known |= {"jumping": JUMPING, "ends": ENDS, "pool": POOLING}
+        known |= {"jumping": JUMPING, "ends": ENDS, "pool": POOLING, "compute_dtype": ("float32", *HALF)}
         if not isinstance(self.residual, Residual):
             known["residual"] = RESIDUALS
         if not isinstance(self.norm, nn.Module):
@@ -161,6 +174,7 @@ class DeepGNN(nn.Module):
         for option in ("dropout", "input_dropout", "dropedge"):
             if not 0 <= (value := getattr(self, option)) < 1:
                 raise ValueError(f"{option}={value!r}: allowed are 0 and more, below 1")
+        check_remat(self.remat)
         if self.ends == "layer":
             kind, options = self._layer_options()
             parameters = inspect.signature(kind.__call__).parameters
@@ -181,7 +195,7 @@ class DeepGNN(nn.Module):
             for name, value in self.numbers().items()
         }
         if self.ends == "linear":
-            self.encoder = nn.Dense(self.width, kernel_init=glorot)
+            self.encoder = Linear(self.width, kernel_init=glorot)
             self.readout = nn.Dense(self.out, kernel_init=glorot)
         else:
             kind, options = self._layer_options()
@@ -202,21 +216,26 @@ class DeepGNN(nn.Module):
             equal = nn.initializers.constant(1 / (self.blocks + 1))
             self.jump_weights = self.param("jump", equal, (self.blocks + 1,))
 
-    def __call__(self, graph: Graph, x: Float[Array, "n f"], train: bool = False) -> Float[Array, "n out"]:
+    def __call__(self, graph: Graph, x: Features, train: bool = False) -> Float[Array, "n out"]:
         """Logits, [n, f] -> [n, out], or [graphs, out] with a `pool`."""
         return self._run(graph, x, None, train=train, collect=False)[0]
 
     def tapped(
-        self, graph: Graph, x: Float[Array, "n f"], taps: ModelTaps
+        self, graph: Graph, x: Features, taps: ModelTaps
     ) -> tuple[Float[Array, "n out"], Float[Array, "L+1 n d"]]:
         """Logits and X^(0) .. X^(L) in evaluation mode, with a perturbation added at every tap."""
         logits, features = self._run(graph, x, taps, train=False, collect=True)
         assert features is not None  # collected
         return logits, features
 
-    def encode(self, graph: Graph, x: Float[Array, "n f"], train: bool = False) -> Float[Array, "n d"]:
+    def encode(self, graph: Graph, x: Features, train: bool = False) -> Float[Array, "n d"]:
         """X^(0): x W_e + b_e, or rho(layer(x)) with ends="layer"."""
-        H = self._end(self.encoder, graph, self.input_drop(x, deterministic=not train), train)
+        if isinstance(x, SparseFeatures):
+            if self.ends == "layer" or (train and self.input_dropout > 0):
+                raise ValueError('sparse features go with ends="linear" and input_dropout=0: use an array x')
+        else:
+            x = self.input_drop(x, deterministic=not train)
+        H = self._end(self.encoder, graph, x, train)
         return H if self.ends == "linear" else ACTIVATIONS[self.activation](H)
 
     def _end(self, module, graph, X, train):
@@ -314,7 +333,7 @@ class DeepGNN(nn.Module):
         return Block(**{name: Recipe.of(getattr(self, name)) for name in _BLOCK_OPTIONS})
 
     @nn.nowrap
-    def zero_taps(self, params: Any, x: Float[Array, "n f"]) -> ModelTaps:
+    def zero_taps(self, params: Any, x: Features) -> ModelTaps:
         """Taps that change nothing, of the shapes that `tapped` takes."""
         shape, dtype = (self.blocks, x.shape[0], self.width), x.dtype
         leading = (self.blocks,) if self.share_weights else ()
@@ -324,7 +343,7 @@ class DeepGNN(nn.Module):
 
     @nn.nowrap
     def layer_fn(
-        self, params: Any, graph: Graph, x: Float[Array, "n f"], *, layer: int, dtype: Any = None
+        self, params: Any, graph: Graph, x: Features, *, layer: int, dtype: Any = None
     ) -> tuple[Callable[[Float[Array, "n d"]], Float[Array, "n d"]], Float[Array, "n d"]]:
         """Block `layer` as a plain function f: X^(l) -> X^(l+1), and the X^(l) that it is taken at.
 
@@ -336,7 +355,7 @@ class DeepGNN(nn.Module):
 
     @nn.nowrap
     def scan_fn(
-        self, params: Any, graph: Graph, x: Float[Array, "n f"], *, start: int = 0, stop: int | None = None, dtype=None
+        self, params: Any, graph: Graph, x: Features, *, start: int = 0, stop: int | None = None, dtype=None
     ) -> tuple[Step, Float[Array, "n d"], Inputs]:
         """step(h, inputs_l): X^(l) -> X^(l+1), X^(start), and the inputs of layers start to stop - 1 to scan over.
 
@@ -347,7 +366,7 @@ class DeepGNN(nn.Module):
 
     @nn.nowrap
     def segment_fn(
-        self, params: Any, graph: Graph, x: Float[Array, "n f"], *, start: int = 0, stop: int | None = None, dtype=None
+        self, params: Any, graph: Graph, x: Features, *, start: int = 0, stop: int | None = None, dtype=None
     ) -> tuple[Callable[[Float[Array, "n d"]], Float[Array, "n d"]], Float[Array, "n d"]]:
         """Blocks start to stop - 1 as a plain function f: X^(start) -> X^(stop), and the X^(start) it is taken at.
 

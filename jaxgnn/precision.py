@@ -1,4 +1,4 @@
-"""float64 where it is asked for, whatever JAX's global setting is."""
+"""float64 where it is asked for, whatever JAX's global setting is, and half precision for what is kept."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -6,8 +6,38 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
+
+from jaxgnn.arrays import Array
+
+# Bits of the exponent and of the fraction: unit roundoff 2^-8 and 2^-11.
+HALF: dict[str, tuple[int, int]] = {"bfloat16": (8, 7), "float16": (5, 10)}
 
 
 def precision(dtype: Any) -> AbstractContextManager:
     """A context in which float64 stays float64 if `dtype` is float64; otherwise the present setting goes on."""
     return jax.enable_x64(np.dtype(dtype) == np.float64 or jnp.result_type(float) == np.float64)
+
+
+def rounded(X: Float[Array, "..."], dtype: str) -> Float[Array, "..."]:
+    """X rounded to "bfloat16" or "float16" in its own dtype, with derivative 1; any other name leaves it as it is.
+
+    Subnormal numbers (below 6.1e-5 for float16) become 0.
+    """
+    if dtype not in HALF:
+        return X
+    exponent, fraction = HALF[dtype]
+    # A cast there and back XLA may leave out, this it may not. X + (r - X) is r: the difference is exact.
+    r = jax.lax.reduce_precision(X, exponent_bits=exponent, mantissa_bits=fraction)
+    return X + jax.lax.stop_gradient(jnp.where(jnp.isfinite(r), r - X, r))
+
+
+def kept_dtype(dtype: str, otherwise: Any) -> Any:
+    """The dtype that an array rounded to `dtype` is kept in from layer to layer; `otherwise` for other names.
+
+    XLA's CPU compiler (jaxlib 0.10.2) turns a stack of bfloat16 arrays to float32 and back whole whenever one of them
+    is written, so that L layers take time L^2 and more memory than float32: there they are kept in float32.
+    """
+    if dtype not in HALF or (dtype == "bfloat16" and jax.default_backend() == "cpu"):
+        return otherwise
+    return jnp.dtype(dtype)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.sparse_features import Features, SparseFeatures
 
 
 class Trace(NamedTuple):
@@ -41,10 +42,10 @@ class Tapped(Protocol):
     """
 
     def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any: ...
-    def zero_taps(self, params: Any, x: Float[Array, "n f"]) -> Any: ...
+    def zero_taps(self, params: Any, x: Features) -> Any: ...
 
 
-def probe(model: Tapped, params: Any, graph: Graph, x: Float[Array, "n f"], loss_fn: Callable[[Array], Array]) -> Trace:
+def probe(model: Tapped, params: Any, graph: Graph, x: Features, loss_fn: Callable[[Array], Array]) -> Trace:
     """Features, feature gradients, backward errors and weight-gradient norms of every layer.
 
     Args:
@@ -58,7 +59,8 @@ def probe(model: Tapped, params: Any, graph: Graph, x: Float[Array, "n f"], loss
     B^(l) as its gradient.
     """
     loss_fn = loss_fn if isinstance(loss_fn, Partial) else Partial(loss_fn)
-    return _probe(model, params, graph, jnp.asarray(x), loss_fn)
+    x = x if isinstance(x, SparseFeatures) else jnp.asarray(x)
+    return _probe(model, params, graph, x, loss_fn)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -2,7 +2,8 @@
 
 P is a constant, so `propagate` is a JAX primitive of its own, linear in X: its transpose is P^T in the same
 packed form (nothing scatters on the way back), and its batching rule folds a batch into the feature axis.
-Three backends compute the same sum over in-neighbours: `segment`, `padded` and `dense`.
+Three backends compute the same sum over in-neighbours: `segment`, `padded` and `dense`. `Halo` is `padded` for nodes
+in parts, one a device of a mesh: `jaxgnn.partition` packs it.
 """
 
 import math
@@ -16,6 +17,7 @@ import numpy as np
 import scipy.sparse as sp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Int
 
 from jaxgnn.arrays import Array
@@ -46,7 +48,41 @@ class Slots(NamedTuple):
     rest: Edges
 
 
-Packed = Edges | Slots | jax.Array | np.ndarray
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Halo:
+    """Rows of P in equal parts, the nodes p m .. (p+1) m - 1 in part p, which also reads rows of others: its halo.
+
+    Attributes:
+      local: every part's m rows, [parts, ...]: senders 0 .. m - 1 are its own nodes, then come the rows it receives.
+      send: for every shift, [parts, s] nodes of a part (0 .. m - 1) whose rows it sends to the part so many on.
+      shifts: which shifts there are; rows come in their order.
+      mesh: the devices, one part for each along the axis "nodes"; None for all parts on one.
+    """
+
+    local: Slots
+    send: tuple[Int[Array, "parts s"], ...]
+    shifts: tuple[int, ...] = field(metadata={"static": True})
+    mesh: Mesh | None = field(default=None, metadata={"static": True})
+
+    def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, columns and weights of P."""
+        senders, weights, rest = jax.tree.map(np.asarray, self.local)
+        parts, _, m = senders.shape
+        part = np.arange(parts)[:, None]
+        nodes = [part * m + np.arange(m)]
+        for shift, send in zip(self.shifts, self.send, strict=True):
+            sender = (part - shift) % parts
+            nodes.append(sender * m + np.asarray(send)[sender[:, 0]])
+        nodes = np.concatenate(nodes, axis=1)
+        p, slot, row = np.nonzero(weights)
+        q, edge = np.nonzero(rest.weights)
+        rows = np.concatenate([p * m + row, q * m + rest.receivers[q, edge]])
+        columns = np.concatenate([nodes[p, senders[p, slot, row]], nodes[q, rest.senders[q, edge]]])
+        return rows, columns, np.concatenate([weights[p, slot, row], rest.weights[q, edge]])
+
+
+Packed = Edges | Slots | Halo | jax.Array | np.ndarray
 
 
 @jax.tree_util.register_dataclass
@@ -89,9 +125,8 @@ class Propagation:
             raise ValueError(f"P @ X: X has shape {X.shape}, but P has {self.num_nodes} nodes: rows must agree")
         if not jnp.issubdtype(X.dtype, jnp.inexact):
             X = X.astype(jnp.result_type(float))
-        leaves, tree = jax.tree.flatten((self.forward, self.backward))
-        out = _propagate_p.bind(X.reshape(self.num_nodes, math.prod(X.shape[1:])), *leaves, tree=tree, transpose=False)
-        return out.reshape(X.shape)
+        flat = X.reshape(self.num_nodes, math.prod(X.shape[1:]))
+        return multiply(flat, self.forward, self.backward, self.shape).reshape(X.shape)
 
     def sparse(self) -> sp.csr_matrix:
         """P as a float64 scipy CSR matrix."""
@@ -102,6 +137,8 @@ class Propagation:
             rest = self.forward.rest
             pairs = ((senders, rest.senders), (rows, rest.receivers), (weights, rest.weights))
             senders, rows, weights = (np.concatenate(pair) for pair in pairs)
+        elif isinstance(self.forward, Halo):
+            rows, senders, weights = self.forward.entries()
         elif isinstance(self.forward, Edges):
             senders, rows, weights = self.forward
         else:
@@ -148,62 +185,114 @@ def make_propagation(
         m.sort_indices()
     symmetric = (matrix != transposed).nnz == 0
     return Propagation(
-        forward=_pack(matrix, backend),
-        backward=None if symmetric else _pack(transposed, backend),
+        forward=pack(matrix, backend),
+        backward=None if symmetric else pack(transposed, backend),
         degree=degree,
         num_nodes=n,
         normalisation=normalisation,
     )
 
 
-def _pack(matrix: sp.csr_matrix, backend: str) -> Packed:
-    n = matrix.shape[0]
+def pack(matrix: sp.csr_matrix, backend: str) -> Packed:
+    """Packs a float64 scipy matrix [n, m] with sorted indices for a backend that is not "auto"."""
+    n, columns = matrix.shape
     if backend == "dense":
         return matrix.toarray()
     degree = np.diff(matrix.indptr)
-    receivers = np.repeat(np.arange(n, dtype=np.int32), degree)
-    edges = Edges(matrix.indices.astype(np.int32), receivers, matrix.data)
+    nodes = np.arange(n, dtype=np.int32)
     if backend == "segment":
-        return edges
-    slots = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], degree)
-    num_slots = _best_slots(degree)
-    senders = np.tile(np.arange(n, dtype=np.int32), (num_slots, 1))  # padding reads its own row, with weight 0
+        return Edges(matrix.indices.astype(np.int32), np.repeat(nodes, degree), matrix.data)
+    num_slots = best_slots(degree)
+    # Padding reads its own row, or the last one where there are fewer, with weight 0.
+    senders = np.tile(np.minimum(nodes, max(columns - 1, 0)), (num_slots, 1))
     weights = np.zeros((num_slots, n))
-    kept = slots < num_slots
-    senders[slots[kept], receivers[kept]] = edges.senders[kept]
-    weights[slots[kept], receivers[kept]] = edges.weights[kept]
-    return Slots(senders, weights, Edges(*(a[~kept] for a in edges)))
+    for k in range(num_slots):
+        rows = np.flatnonzero(degree > k)
+        edges = matrix.indptr[rows] + k
+        senders[k, rows], weights[k, rows] = matrix.indices[edges], matrix.data[edges]
+    beyond = np.maximum(degree - num_slots, 0)
+    edges = np.repeat(matrix.indptr[1:] - np.cumsum(beyond), beyond)
+    edges += np.arange(edges.size, dtype=edges.dtype)
+    rest = Edges(matrix.indices[edges].astype(np.int32), np.repeat(nodes, beyond), matrix.data[edges])
+    return Slots(senders, weights, rest)
 
 
-def _best_slots(degree: np.ndarray) -> int:
-    """K that minimises n K + c sum_v max(deg_v - K, 0): one more slot pays while over n / c rows still need it."""
+def best_slots(degree: np.ndarray) -> int:
+    """K that minimises n K + c R, R = sum_v max(deg_v - K, 0): one more slot pays while over n / c rows still need it.
+
+    Whatever the degrees, over 1 / c of the slots hold an edge: n K <= c (E - R) for E edges, hence n K + R <= c E,
+    with n K < c (E - R) unless K = 0. Proof: slot k < K is there because more than n / c rows have more than k edges;
+    summed over k, n K / c < sum_v min(deg_v, K) = E - R. No smaller factor does: with d edges in each of m rows
+    and none in the others, n / m just below c, K = d and n K / E = n / m.
+    """
     if not degree.size:
         return 0
     rows_longer = degree.size - np.cumsum(np.bincount(degree))  # [k] = number of rows with more than k edges
     return int(np.sum(rows_longer * _SEGMENT_COST > degree.size))
 
 
-def _apply(packed: Packed, X: Float[Array, "n d"]) -> Float[Array, "n d"]:
+def _apply(packed: Packed, X: Float[Array, "n d"], num_rows: int) -> Float[Array, "rows d"]:
     # (P X)_v = sum_u P_vu X_u
     if isinstance(packed, Edges):
         weights = packed.weights.astype(X.dtype)
         messages = weights[:, None] * X.at[packed.senders].get(mode="promise_in_bounds")
-        return segment_sum(messages, packed.receivers, X.shape[0], sorted=True)
+        return segment_sum(messages, packed.receivers, num_rows, sorted=True)
     if isinstance(packed, Slots):
         weights = packed.weights.astype(X.dtype)
-        out = jnp.zeros_like(X)
+        out = jnp.zeros((num_rows, X.shape[1]), X.dtype)
         for k in range(packed.senders.shape[0]):
             out = out + weights[k][:, None] * X.at[packed.senders[k]].get(mode="promise_in_bounds")
-        return out + _apply(packed.rest, X) if packed.rest.senders.shape[0] else out
+        return out + _apply(packed.rest, X, num_rows) if packed.rest.senders.shape[0] else out
+    if isinstance(packed, Halo):
+        return _exchange_and_apply(packed, X)
     return jnp.matmul(packed.astype(X.dtype), X, precision="highest")
+
+
+def _exchange_and_apply(halo: Halo, X: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    parts, _, m = halo.local.senders.shape
+
+    def part(local, send, X):
+        rows = [X]  # its own, then those of one round of messages after another
+        for shift, nodes in zip(halo.shifts, send, strict=True):
+            to = [(p, (p + shift) % parts) for p in range(parts)]
+            rows.append(jax.lax.ppermute(X.at[nodes].get(mode="promise_in_bounds"), "nodes", to))
+        return _apply(local, jnp.concatenate(rows), m)
+
+    if halo.mesh is None:
+        blocks = X.reshape(parts, m, X.shape[1])
+        return jax.vmap(part, axis_name="nodes")(halo.local, halo.send, blocks).reshape(X.shape)
+
+    def device(local, send, X):
+        local, send = jax.tree.map(lambda a: a[0], (local, send))
+        return part(local, send, X)
+
+    # Inside a shard_map over "seeds" the mesh is the one around; "nodes" is an axis that XLA still partitions there.
+    around = "nodes" in jax.sharding.get_abstract_mesh().axis_names
+    by_nodes = PartitionSpec("nodes")
+    return jax.shard_map(
+        device,
+        mesh=None if around else halo.mesh,
+        in_specs=by_nodes,
+        out_specs=by_nodes,
+        axis_names={"nodes"},
+        check_vma=False,  # the primitive has rules of its own for derivatives
+    )(halo.local, halo.send, X)
 
 
 _propagate_p = Primitive("propagate")
 
 
-def _propagate(X, *leaves, tree, transpose):
+def multiply(
+    X: Float[Array, "m d"], forward: Packed, backward: Packed | None, shape: tuple[int, int]
+) -> Float[Array, "n d"]:
+    """A X for a constant A [n, m], packed as `forward`; `backward` is A^T, None where A is symmetric."""
+    leaves, tree = jax.tree.flatten((forward, backward))
+    return _propagate_p.bind(X, *leaves, tree=tree, shape=shape, transpose=False)
+
+
+def _propagate(X, *leaves, tree, shape, transpose):
     forward, backward = jax.tree.unflatten(tree, leaves)
-    return _apply(backward if transpose and backward is not None else forward, X)
+    return _apply(backward if transpose and backward is not None else forward, X, shape[transpose])
 
 
 def _jvp(primals, tangents, **params):
@@ -217,11 +306,11 @@ def _jvp(primals, tangents, **params):
     return out, _propagate_p.bind(dX, *leaves, **params)
 
 
-def _transpose(cotangent, X, *leaves, tree, transpose):
+def _transpose(cotangent, X, *leaves, transpose, **params):
     constant = (None,) * len(leaves)
     if isinstance(cotangent, ad.Zero):
         return ad.Zero(X.aval), *constant
-    return _propagate_p.bind(cotangent, *leaves, tree=tree, transpose=not transpose), *constant
+    return _propagate_p.bind(cotangent, *leaves, transpose=not transpose, **params), *constant
 
 
 def _batch(args, axes, **params):
@@ -230,11 +319,15 @@ def _batch(args, axes, **params):
         return jax.vmap(partial(_propagate, **params), axes)(X, *leaves), 0
     X = jnp.moveaxis(X, axes[0], 1)  # [n, batch, d] keeps a following X W one contiguous product
     out = _propagate_p.bind(X.reshape(X.shape[0], X.shape[1] * X.shape[2]), *leaves, **params)
-    return out.reshape(X.shape), 1
+    return out.reshape(out.shape[0], *X.shape[1:]), 1
 
 
-_propagate_p.def_impl(jax.jit(_propagate, static_argnames=("tree", "transpose")))
-_propagate_p.def_abstract_eval(lambda X, *leaves, tree, transpose: jax.core.ShapedArray(X.shape, X.dtype))
+def _abstract(X, *leaves, tree, shape, transpose):
+    return jax.core.ShapedArray((shape[transpose], X.shape[1]), X.dtype)
+
+
+_propagate_p.def_impl(jax.jit(_propagate, static_argnames=("tree", "shape", "transpose")))
+_propagate_p.def_abstract_eval(_abstract)
 ad.primitive_jvps[_propagate_p] = _jvp
 ad.primitive_transposes[_propagate_p] = _transpose
 batching.primitive_batchers[_propagate_p] = _batch

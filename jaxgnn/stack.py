@@ -3,6 +3,10 @@
 H^(l) = layer(X^(l))                        weights bounded, dropout on X^(l), edges dropped in training
 R = rho(norm(H^(l)))
 X^(l+1) = X^(l) + R                         residual "identity"; `residuals` has the others
+
+With a compute_dtype of half precision every X^(l) and every weight (after its bound) is rounded to it, and X^(l) and
+its gradient are kept in it from layer to layer (`precision.kept_dtype`: on a CPU not in bfloat16); within a block all
+products and sums are float32, P X among them.
 """
 
 import dataclasses
@@ -14,6 +18,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core.scope import LazyRng
 from jax.nn import initializers
 from jaxtyping import Float, Int
 
@@ -22,7 +27,10 @@ from jaxgnn.bounds import advance_power, bound_params, start_power
 from jaxgnn.dropedge import drop_edges
 from jaxgnn.graph import Graph
 from jaxgnn.layers import LAYERS
+from jaxgnn.memory import available_bytes
 from jaxgnn.norms import NORMS
+from jaxgnn.precision import kept_dtype, rounded
+from jaxgnn.remat import SHARE, Policy, choose, nbytes, policy_of, residual_bytes, scan_in_chunks
 from jaxgnn.residuals import RESIDUALS, Given, Residual
 from jaxgnn.state_space import Matrices
 
@@ -107,6 +115,7 @@ class Block(nn.Module):
     dropout: float = 0.0
     dropedge: float = 0.0
     khop: bool = False
+    compute_dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -119,6 +128,8 @@ class Block(nn.Module):
         shared: Shared,
         train: bool,
     ) -> tuple[Float[Array, "n d"], Any]:
+        kept_as = X.dtype
+        X = rounded(X.astype(_wide(kept_as)), self.compute_dtype)
         graph = shared.graph.hop(index) if self.khop else shared.graph
         if train and self.dropedge > 0:
             graph = drop_edges(graph, self.dropedge, self.make_rng("dropout"))
@@ -148,7 +159,9 @@ class Block(nn.Module):
         X_next, state = residual(X, R, state, given)
         if graph.node_mask is not None:  # padding stays 0: normalised by the scale of other rows it could grow
             X_next = jnp.where(jnp.asarray(graph.node_mask)[:, None] > 0, X_next, 0)
-        return (X_next if taps is None else X_next + taps.features), state
+        if taps is not None:
+            X_next = X_next + taps.features
+        return rounded(X_next, self.compute_dtype).astype(kept_as), state
 
     def _effective_weights(self, variables, *, taps: Taps | None, c):
         """The weights that are propagated with: bounded, and the perturbation added."""
@@ -159,9 +172,15 @@ class Block(nn.Module):
             power = advance_power(variables, power)
             self.put_variable("power", "u", power)
         bounded = bound_params(variables, self.bound, c, power)
+        bounded = jax.tree.map(partial(rounded, dtype=self.compute_dtype), bounded)
         if taps is None or not bounded.get("params"):
             return bounded
         return jax.tree.map(jnp.add, bounded, {"params": taps.weights})
+
+
+def _wide(dtype: Any) -> Any:
+    """The dtype to compute in with features that are kept in another: float32 for half precision."""
+    return jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype
 
 
 def _check_matrices(layer: type[nn.Module], params: Any, bound: str) -> None:
@@ -197,7 +216,7 @@ def scan_blocks(
     taps: Taps | None,
     *,
     collect: bool,
-    remat: bool,
+    remat: bool | int | str,
     share_weights: bool,
     jump: Callable[[Any, Array, Int[Array, ""]], Any],
     jumped: Any,
@@ -219,16 +238,100 @@ def scan_blocks(
         X, state = block(X, state, index, taps, shared=shared, train=train)
         return (X, state, jump(jumped, X, index)), X if collect else None
 
-    if remat:
+    state, dtype = residual_rule(block.residual).start(X), X.dtype
+    X = X.astype(kept_dtype(block.compute_dtype, dtype))  # what the rule carries beside X stays as it is
+    carry, inputs = (X, state, jumped), (jnp.arange(depth), taps)
+    common = ("params",) if share_weights else ()
+    policy = Policy() if block.is_initializing() else None if remat == "auto" else policy_of(remat, depth)
+    if policy is None or policy.every > 1:
+        layers = _layers_of(block, body, common, depth)
+        policy = _fitting(layers, carry, inputs, depth) if policy is None else policy
+        if policy.every > 1:
+            (X, _, jumped), (features, changed) = scan_in_chunks(
+                layers.step, carry, (inputs, layers.variables, layers.keys), depth, policy
+            )
+            for collection, tree in changed.items():
+                for name, value in tree.items():
+                    block.put_variable(collection, name, value)
+            return X.astype(dtype), jumped, None if features is None else features.astype(dtype)
+    if policy.every:
         body = nn.remat(body, prevent_cse=False)
-    own = [name for name in PER_LAYER if not (share_weights and name == "params")]
     scan = nn.scan(
         body,
-        variable_axes=dict.fromkeys(own, 0),
+        variable_axes={name: 0 for name in PER_LAYER if name not in common},
         variable_broadcast="params" if share_weights else False,
         split_rngs={"params": not share_weights, "dropout": True},
         length=depth,
     )
-    state = residual_rule(block.residual).start(X)
-    (X, _, jumped), features = scan(block, (X, state, jumped), (jnp.arange(depth), taps))
-    return X, jumped, features
+    (X, _, jumped), features = scan(block, carry, inputs)
+    return X.astype(dtype), jumped, None if features is None else features.astype(dtype)
+
+
+class _Layers(NamedTuple):
+    """The layers as a pure step of `jax.lax.scan`, which can be cut into chunks where `nn.scan` cannot.
+
+    Attributes:
+      step: (carry, (inputs, variables, keys) of a layer) -> carry, (output, variables that changed).
+      variables: those that each layer has of its own, in a leading axis L.
+      keys: of every layer's draws, the same that `nn.scan` gives it.
+    """
+
+    step: Callable[[Any, Any], tuple[Any, Any]]
+    variables: dict[str, Any]
+    keys: dict[str, Array]
+
+
+def _layers_of(block: Block, body: Callable[..., Any], common: tuple[str, ...], depth: int) -> _Layers:
+    trees = {name: block.variables[name] for name in PER_LAYER if name in block.variables}
+    shared = {name: trees.pop(name) for name in common if name in trees}
+    mutable = [name for name in trees if name != "params" and block.is_mutable_collection(name)]
+    scope = block.scope
+    assert scope is not None  # a bound module has one
+    rngs = {name: rng for name, rng in scope.rngs.items() if name == "dropout"}
+    keys = {name: jax.random.split(jax.random.clone(rng.rng), depth) for name, rng in rngs.items()}
+    counters: dict[Any, Any] = {}
+
+    def counted(block, carry, inputs):
+        _count_on(block.scope.rng_counters, counters)
+        out = body(block, carry, inputs)
+        return out, block.scope.rng_counters
+
+    def step(carry, of_layer):
+        inputs, own, keys = of_layer
+        own_rngs = {name: LazyRng.create(key, *rngs[name].suffix) for name, key in keys.items()}
+        one = nn.apply(counted, block.clone(parent=None, name=None), mutable=mutable)
+        ((after, output), drawn), changed = one(shared | own, carry, inputs, rngs=own_rngs)
+        # nn.scan goes through its body twice, the first time only for what does not depend on the layer, and numbers
+        # the draws of the second time on from there: so that they are the same here, they start as far on.
+        if keys and not counters:
+            _count_on(counters, drawn)
+            return step(carry, of_layer)
+        return after, (output, changed)
+
+    return _Layers(step, trees, keys)
+
+
+def _count_on(counters: dict[Any, Any], others: dict[Any, Any]) -> None:
+    """Sets counters of draws, and those of the modules inside, to what others stand at."""
+    for key, value in others.items():
+        if isinstance(value, dict):
+            _count_on(counters.setdefault(key, {}), value)
+        else:
+            counters[key] = value
+
+
+def _fitting(layers: _Layers, carry: Any, inputs: Any, depth: int) -> Policy:
+    """The fastest policy whose activations fit in `SHARE` of the free memory, beside the gradients."""
+    params = {name: tree for name, tree in layers.variables.items() if name == "params"}
+    others = {name: tree for name, tree in layers.variables.items() if name != "params"}
+
+    def bytes_of(length):
+        def run(start, own, inputs, others, keys):
+            return jax.lax.scan(layers.step, start, (inputs, own | others, keys))
+
+        scanned = (params, inputs, others, layers.keys)
+        some = jax.tree.map(lambda a: jax.ShapeDtypeStruct((length, *a.shape[1:]), a.dtype), scanned)
+        return residual_bytes(lambda by, *rest: run(*by, *rest), (carry, some[0]), *some[1:])
+
+    budget = SHARE * available_bytes() - nbytes(params)
+    return policy_of(choose(depth, nbytes(carry), bytes_of(3) - bytes_of(2), budget), depth)

@@ -18,11 +18,13 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int
 
-from jaxgnn import run
+from jaxgnn import run, scale
 from jaxgnn.arrays import Array
 from jaxgnn.checkpoint import Checkpoints
+from jaxgnn.depth_memory import checked_model
 from jaxgnn.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.optimisers import Hyper, TrainConfig
 from jaxgnn.recorder import Record, Recorder, check_record_every
@@ -98,6 +100,7 @@ def train(
     progress: Callable[[int], None] | None = None,
     tensorboard: bool = False,
     record_every: int | None = None,
+    mesh: Mesh | None = None,
     **options: Any,
 ) -> TrainResult:
     """Trains `seeds` runs of a model in one compiled program.
@@ -111,12 +114,16 @@ def train(
       progress: called with the number of steps done, at the start (0, or where the run goes on) and as it proceeds.
       tensorboard: write the history into `out`/tensorboard as well (pip install 'jaxgnn[tensorboard]').
       record_every: sample norm and mu of every layer's features, feature gradients and backward errors, and the norms
-        of the weight gradients, every so many steps, a multiple of 10: the result's `record`.
+        of the weight gradients, every so many steps, a multiple of 10: the result's `record`. On a mesh these samples
+        are taken by one device.
+      mesh: devices from `jaxgnn.scale.mesh`: the runs share out its "seeds", and the nodes of the task's graph its
+        "nodes". The numbers are the same up to rounding (with dropout and nodes > 1: other draws), and a folder can be
+        gone on with on another mesh or none. The result is on the host.
       options: fields of TrainConfig.
 
     Raises:
-      ValueError: an option that is not known or out of its range, a folder that cannot be written to or that holds
-        a run with other options, data, versions or device.
+      ValueError: an option that is not known or out of its range, a task or a model that the mesh cannot partition, a
+        folder that cannot be written to or that holds a run with other options, data, versions or kind of device.
     """
     (point,) = sweep(
         model,
@@ -129,6 +136,7 @@ def train(
         progress=progress,
         tensorboard=tensorboard,
         record_every=record_every,
+        mesh=mesh,
         **options,
     )
     return point.result
@@ -146,6 +154,7 @@ def sweep(
     progress: Callable[[int], None] | None = None,
     tensorboard: bool = False,
     record_every: int | None = None,
+    mesh: Mesh | None = None,
     **options: Any,
 ) -> list[SweepPoint]:
     """Trains every combination of the grid's values over all seeds in one compiled program.
@@ -154,19 +163,26 @@ def sweep(
     GNN-SSM's Lambda). The rest is as for `train`.
     """
     config = checked(model, grid, seeds, batching, options)
+    scale.check_partitionable(model, task, mesh)
     check_record_every(record_every, STEPS_AT_ONCE)
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    one_by_one = jax.default_backend() == "cpu" if batching == "auto" else batching == "map"
+    if mesh is None:
+        of_runs = {"seeds": seeds * len(points), "side_by_side": not one_by_one}
+        model = checked_model(model, task.graph, task.x, config, **of_runs)
     hyper = default_hyper(model, config)
     hypers = [hyper._replace(**{k: jnp.float32(v) for k, v in p.items()}) for p in points for _ in range(seeds)]
     keys = [jax.random.fold_in(jax.random.key(seed), i) for _ in points for i in range(seeds)]
-    one_by_one = jax.default_backend() == "cpu" if batching == "auto" else batching == "map"
-    runs = _Runs(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one, record_every)
+    runs = _Runs(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one, record_every, mesh)
     values = {name: [float(v) for v in grid[name]] for name in grid}
     described = {"train": asdict(config), "grid": values, "seeds": seeds, "seed": seed, "model": repr(model)}
     described["batching"] = "map" if one_by_one else "vmap"
     if record_every is not None:
         described["record_every"] = record_every
-    folder = None if out is None else _Folder(Path(out), described, task, tensorboard=tensorboard)
+    folder = None
+    if out is not None:
+        of_first = scale.by_first(lambda: _Folder(Path(out), described, task, tensorboard=tensorboard))
+        folder = of_first if scale.is_first() else _NoFolder()
     initial, states, history, record = runs.drive(folder, progress)
     results = runs.results(initial, states, history)
     slices = [slice(i * seeds, (i + 1) * seeds) for i in range(len(points))]
@@ -213,45 +229,56 @@ class _Runs(NamedTuple):
     keys: Array
     one_by_one: bool
     record_every: int | None
+    mesh: Mesh | None
 
-    def drive(self, folder: "_Folder | None", progress) -> tuple[TrainState, TrainState, Metrics, Record | None]:
+    def drive(self, folder: "_Folder | _NoFolder | None", progress) -> tuple[Any, Any, Metrics, Record | None]:
         """The states before the first step and after the last, the history [runs, steps done], and the record."""
-        program = self.config.without_numbers()
-        states = _start(self.model, program, self.task, self.keys, self.hypers, self.one_by_one)
-        initial = jax.tree.map(jnp.copy, states)  # `states` is donated to the first steps
-        shape = (self.keys.shape[0], self.config.steps)
+        program, place = self.config.without_numbers(), scale.Runs(self.mesh, self.keys.shape[0])
+        task, keys, hypers = self._placed(place)
+        states = _start(self.model, program, task, keys, hypers, self.one_by_one, self.mesh)
+        # `states` is donated to the first steps; of the first only this is looked at again.
+        initial = place.get(jax.tree.map(jnp.copy, states._replace(optimiser=None, best=None)))
+        shape = (place.count, self.config.steps)
         history = Metrics(*(np.full(shape, np.nan, np.float32) for _ in Metrics._fields))
-        done, recorder = 0, self._recorder(states)
+        done, recorder = 0, self._recorder(initial)
 
-        def kept() -> tuple[Any, ...]:
+        def kept(states: TrainState) -> tuple[Any, ...]:
             return (states, history) if recorder is None else (states, history, recorder.samples)
 
-        if folder is not None and (restored := folder.restore(kept())) is not None:
+        if folder is not None and (restored := _restored(folder, kept(place.get(states)))) is not None:
             done, (states, history, *samples) = restored
+            states = place.put(states)
             if recorder is not None:
                 recorder.samples = samples[0]
         elif recorder is not None:
-            recorder.take(0, states)
+            recorder.take(0, initial)
         if progress is not None:
             progress(done)
-        while done < self.config.steps and not np.asarray(states.stopped).all():
+        stopped = np.asarray(place.get(states.stopped)).all()
+        while done < self.config.steps and not stopped:
             states, metrics = _advance(
-                self.model, program, self.task, self.config.steps, self.hypers, states, self.one_by_one
+                self.model, program, task, self.config.steps, hypers, states, self.one_by_one, self.mesh
             )
             left = min(STEPS_AT_ONCE, self.config.steps - done)
-            for whole, part in zip(history, metrics, strict=True):
+            for whole, part in zip(history, place.get(metrics), strict=True):
                 whole[:, done : done + left] = np.asarray(part)[:, :left]
-            finished = done + left == self.config.steps or bool(np.asarray(states.stopped).all())
+            stopped = np.asarray(place.get(states.stopped)).all()
             if recorder is not None:
-                recorder.take(done + left, states)
+                recorder.take(done + left, place.get(states))
             if folder is not None:
                 folder.append(done, Metrics(*(m[:, done : done + left] for m in history)))
-                folder.save(done + left, kept(), at_once=finished)
+                finished = done + left == self.config.steps or bool(stopped)
+                if scale.agreed(finished or folder.due()):
+                    folder.save(done + left, kept(place.get(states)), at_once=finished)
             done += left
             if progress is not None:
                 progress(done)
         record = None if recorder is None else recorder.record(done)
         return initial, states, Metrics(*(m[:, :done] for m in history)), record
+
+    def _placed(self, place: scale.Runs) -> tuple[Task, Array, Hyper]:
+        task = self.task if self.mesh is None else scale.spread(self.task, self.mesh)
+        return task, place.put(self.keys), place.put(self.hypers)
 
     def _recorder(self, states: TrainState) -> Recorder | None:
         if self.record_every is None:
@@ -260,7 +287,10 @@ class _Runs(NamedTuple):
         return Recorder(self.model, self.task, every=every, total=total, states=states, one_by_one=self.one_by_one)
 
     def results(self, initial: TrainState, states: TrainState, history: Metrics) -> TrainResult:
-        final = jax.tree.map(np.asarray, _evaluate(self.model, self.task, states, self.one_by_one))
+        place = scale.Runs(self.mesh, self.keys.shape[0])
+        task, *_ = self._placed(place)
+        final = place.get(_evaluate(self.model, task, states, self.one_by_one, self.mesh))
+        final, states = jax.tree.map(np.asarray, final), place.get(states)
         best = states.best
         # The last update is evaluated here; it counts when it is the best.
         better = np.asarray(run.better(self.task, final, best.metrics)) & ~np.asarray(states.stopped)
@@ -280,28 +310,60 @@ class _Runs(NamedTuple):
         )
 
 
-def _each(one_by_one: bool, function: Callable, arguments: Any) -> Any:
-    return jax.lax.map(lambda a: function(*a), arguments) if one_by_one else jax.vmap(function)(*arguments)
+@partial(jax.jit, static_argnums=(0, 1, 5, 6))
+def _start(model: DeepGNN, config: TrainConfig, task: Task, keys, hypers, one_by_one: bool, mesh) -> TrainState:
+    def start(task, key, hyper):
+        return run.start(model, config, task, key, hyper)
+
+    return scale.Runs(mesh, keys.shape[0]).each(start, task, (keys, hypers), one_by_one=one_by_one)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 5))
-def _start(model: DeepGNN, config: TrainConfig, task: Task, keys, hypers, one_by_one: bool) -> TrainState:
-    return _each(one_by_one, lambda key, hyper: run.start(model, config, task, key, hyper), (keys, hypers))
-
-
-@partial(jax.jit, static_argnums=(0, 1, 6), donate_argnums=5)
-def _advance(model, config, task, total, hypers, states, one_by_one: bool):
+@partial(jax.jit, static_argnums=(0, 1, 6, 7), donate_argnums=5)
+def _advance(model, config, task, total, hypers, states, one_by_one: bool, mesh):
     """So many steps of every run, those after step `total` without effect: one program for any number of steps."""
-    return _each(one_by_one, partial(run.steps, model, config, task, total, length=STEPS_AT_ONCE), (hypers, states))
+
+    def steps(given, hyper, state):
+        task, total = given
+        return run.steps(model, config, task, total, hyper, state, length=STEPS_AT_ONCE)
+
+    place = scale.Runs(mesh, states.step.size)
+    return place.each(steps, (task, total), (hypers, states), one_by_one=one_by_one)
 
 
-@partial(jax.jit, static_argnums=(0, 3))
-def _evaluate(model: DeepGNN, task: Task, states: TrainState, one_by_one: bool) -> Metrics:
-    return _each(one_by_one, partial(run.evaluate, model, task), (states.params, states.variables))
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def _evaluate(model: DeepGNN, task: Task, states: TrainState, one_by_one: bool, mesh) -> Metrics:
+    def evaluate(task, params, variables):
+        return run.evaluate(model, task, params, variables)
+
+    place = scale.Runs(mesh, states.step.size)
+    return place.each(evaluate, task, (states.params, states.variables), one_by_one=one_by_one)
 
 
 def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _restored(folder: "_Folder | _NoFolder", like: Any) -> tuple[int, Any] | None:
+    """The last checkpoint in all processes, read by the first."""
+    found = scale.by_first(lambda: folder.restore(like))
+    step = int(scale.from_first(np.asarray(-1 if found is None else found[0])))
+    return None if step < 0 else (step, scale.from_first(like if found is None else found[1]))
+
+
+class _NoFolder:
+    """What a process does that is not the first: nothing."""
+
+    def restore(self, like: Any) -> None:
+        return None
+
+    def append(self, done: int, metrics: Metrics) -> None:
+        pass
+
+    def due(self) -> bool:
+        return False
+
+    def save(self, step: int, tree: Any, *, at_once: bool) -> None:
+        pass
 
 
 class _Folder:
@@ -310,7 +372,7 @@ class _Folder:
     def __init__(self, path: Path, config: dict[str, Any], task: Task, *, tensorboard: bool):
         folder = writable_folder(path)
         config = config | environment()
-        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(_without_count(config), sort_keys=True).encode())
         digest.update(str(jax.tree.structure(task)).encode())  # the metric, the loss and whatever else is no array
         for array in map(np.asarray, jax.tree.leaves(task)):
             digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
@@ -344,11 +406,20 @@ class _Folder:
                         self._writer.add_scalar(f"{name}/run_{number}", value, done + i)
             self._writer.flush()
 
+    def due(self) -> bool:
+        """Whether the last checkpoint is some time ago."""
+        return time.monotonic() - self._saved > _SECONDS
+
     def save(self, step: int, tree: Any, *, at_once: bool) -> None:
         """A checkpoint, if the last one is some time ago or at once."""
-        if at_once or time.monotonic() - self._saved > _SECONDS:
+        if at_once or self.due():
             self._checkpoints.save(step, tree)
             self._saved = time.monotonic()
+
+
+def _without_count(config: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run another one: how many devices there are does not."""
+    return config | {"device": {name: value for name, value in config["device"].items() if name != "count"}}
 
 
 def _read_json(path: Path) -> Any:

@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from jaxgnn import data, rewiring
+from jaxgnn import data, rewiring, scale
 from jaxgnn.graph import Normalisation, prepare
 from jaxgnn.jacobian import jacobian
 from jaxgnn.layers import LAYERS
@@ -105,14 +106,55 @@ class RunConfig:
     record_every: int = 0
 
 
+@dataclass(frozen=True)
+class DevicesConfig:
+    """On what.
+
+    Attributes:
+      mesh: devices, as seeds=4,nodes=2: the runs share out the first number of them, and the graph's nodes, for each of
+        those, the second. By default one device.
+      coordinator: address:port where process 0 of several processes listens; each is started with the same command but
+        for its own `process`, and only process 0 writes files and prints results.
+      processes: how many there are.
+      process: the number of this one, 0 to processes - 1.
+      heartbeat: seconds without a sign of life after which a process counts as lost, which ends the others.
+    """
+
+    mesh: str | None = None
+    coordinator: str | None = None
+    processes: int = 1
+    process: int = 0
+    heartbeat: int = 30
+
+    def start(self) -> Mesh | None:
+        """Joins the other processes, if there are any, and gives the mesh. Raises ValueError where it cannot be had."""
+        sizes = None if self.mesh is None else scale.parse_mesh(self.mesh)
+        if self.coordinator is None:
+            if (self.processes, self.process) != (1, 0):
+                raise ValueError(f"processes={self.processes}, process={self.process}: they need a coordinator")
+        else:
+            if sizes is None:
+                raise ValueError(f"coordinator={self.coordinator!r}: several processes need a mesh")
+            scale.start_process(self.coordinator, self.processes, self.process, heartbeat=self.heartbeat)
+        return None if sizes is None else scale.mesh(**sizes)
+
+
 class Training:
     """One call of `jaxgnn train`, in a folder that the same call goes on in.
 
     Raises ValueError for an unknown data set, layer or option, data that do not fit, or a folder that cannot be
-    written to; before anything is trained.
+    written to; before anything is trained. With several processes only the first has the folder.
     """
 
-    def __init__(self, source: DataConfig, model: Any, optimisation: TrainConfig, runs: RunConfig, out: Path):
+    def __init__(
+        self,
+        source: DataConfig,
+        model: Any,
+        optimisation: TrainConfig,
+        runs: RunConfig,
+        out: Path,
+        mesh: Mesh | None = None,
+    ):
         self.configs = {"data": source, "model": model, "train": optimisation, "runs": runs}
         self.optimisation, self.runs = optimisation, runs
         self.grid = {name: [_number(name, v) for v in values] for name, values in named_values(runs.grid).items()}
@@ -122,7 +164,9 @@ class Training:
         self.model = model.clone(out=self.task.out)
         _ = checked(self.model, self.grid, runs.seeds, runs.batching, asdict(optimisation))  # before a folder is made
         check_record_every(runs.record_every or None, STEPS_AT_ONCE)
-        self.out = writable_folder(out)
+        scale.check_partitionable(self.model, self.task, mesh)
+        self.mesh = mesh
+        self.out = writable_folder(out) if scale.is_first() else out
 
     def run(self, progress: Callable[[int], None] | None = None) -> list[SweepPoint]:
         """Trains every grid point over all seeds."""
@@ -136,6 +180,7 @@ class Training:
             batching=self.runs.batching,
             tensorboard=self.runs.tensorboard,
             record_every=self.runs.record_every or None,
+            mesh=self.mesh,
             progress=progress,
             **asdict(self.optimisation),
         )

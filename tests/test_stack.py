@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
+from jaxgnn.remat import residual_bytes
+from jaxgnn.residuals import RESIDUALS
 from jaxgnn.stack import ACTIVATIONS
+
+QUICK = {"xla_backend_optimization_level": 0}  # these programs run once: compiling is what takes time
 
 
 def signal(*shape, seed=0, dtype=np.float64):
@@ -63,6 +67,113 @@ def test_recomputation_changes_no_gradient(graphs, random_variables, dropout, x6
 
         gradients.append(jax.jit(jax.grad(loss))(params))
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14), *gradients)
+
+
+# Every residual rule, and beside it whatever else a layer has of its own, carries or draws.
+RECOMPUTED: dict[str, dict] = {
+    "none": {"share_weights": True, "jumping": "sum"},
+    "identity": {"bound": "frobenius", "dropout": 0.4},
+    "scaled": {"layer": jg.layers.GAT(features=4, attention_dropout=0.5)},
+    "initial": {"dropedge": 0.4, "layer": "gcnii"},
+    "gated": {"norm": "batch", "jumping": "max"},
+    "weighted": {"khop": True},
+    "graphcon": {"bound": "spectral"},
+    "gradient_gating": {"norm": "dgn", "dropout": 0.4},
+    "ssm": {"ssm": jg.StateSpace("rotation", 0.9, trainable=True)},
+}
+
+
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_chunks_change_no_value_no_draw_and_no_gradient(graphs, random_variables, residual, x64):
+    graph, x = jg.prepare(**graphs.directed_ring(7), hops=3), signal(7, 3)
+    model = jg.DeepGNN(depth=5, width=4, out=2, activation="tanh", residual=residual, **RECOMPUTED[residual])
+    variables = random_variables(model, graph, x)
+    rest, changing = {k: v for k, v in variables.items() if k != "params"}, ["batch_stats", "power"]
+
+    def outcome(params, remat):
+        def loss(params):
+            rngs = {"dropout": jax.random.key(2)}
+            options = {"train": True, "rngs": rngs, "mutable": changing}
+            logits, changed = model.clone(remat=remat).apply({"params": params} | rest, graph, x, **options)
+            return jnp.sum(jnp.sin(logits)), (logits, changed)
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    # 5 = 2 + 2 + 1 layers, or 3 + 2 with only X^(l) kept between.
+    remat = (2, "least")[list(RECOMPUTED).index(residual) % 2]
+    run = jax.jit(lambda params: [outcome(params, remat) for remat in (False, remat)], compiler_options=QUICK)
+    plain, chunked = run(variables["params"])
+    assert {name for name in changing if name in variables} == set(plain[0][1][1])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-14, atol=1e-14), chunked[0], plain[0])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-12), chunked[1], plain[1])
+    assert np.abs(plain[1]["encoder"]["kernel"]).max() > 1e-6
+
+
+def test_chunks_change_no_probe_and_no_parameters(graphs, random_variables, x64):
+    graph, x = jg.prepare(**graphs.directed_ring(7), hops=3), signal(7, 3)
+    model = jg.DeepGNN(depth=5, width=4, out=2, residual="weighted", khop=True, norm="batch")
+    variables = random_variables(model, graph, x)
+    trace, again = (jg.probe(model.clone(remat=remat), variables, graph, x, jnp.sum) for remat in (False, 2))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=1e-12), again, trace)
+    drawn = [model.clone(remat=remat).init(jax.random.key(1), graph, x) for remat in (False, "sqrt")]
+    jax.tree.map(np.testing.assert_array_equal, *drawn)
+
+
+def test_auto_keeps_what_fits(graphs, monkeypatch):
+    graph, x = jg.prepare(**graphs.ring(50)), jnp.ones((50, 3))
+    model = jg.DeepGNN(depth=64, width=4, residual="identity", remat="auto")
+    params = jax.eval_shape(model.init, jax.random.key(0), graph, x)
+
+    def kept(remat):
+        return residual_bytes(lambda p: model.clone(remat=remat).apply(p, graph, x), params)
+
+    X = 50 * 4 * 4
+    # All that a layer keeps is at least X^(l); 8 chunks of 8 layers keep 8 X^(l), and what 8 layers need at once.
+    for free, expected in ((2**40, "none"), (64 * X, "sqrt"), (0, "least")):
+        monkeypatch.setattr("jaxgnn.stack.available_bytes", lambda free=free: free)
+        assert kept("auto") == kept(expected)
+    assert kept("none") - kept("sqrt") >= (64 - 8) * X - 64 * 4 * 4 * 4  # chunks may copy the parameters
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_rounds_features_and_weights_and_nothing_else(graphs, random_variables, dtype):
+    graph = jg.prepare(**graphs.directed(), normalisation="row")
+    model = jg.DeepGNN(depth=3, width=4, out=2, activation="tanh", residual="identity", compute_dtype=dtype)
+    x = signal(12, 3, dtype=np.float32)
+    params = random_variables(model, graph, x, dtype=np.float32)
+    p, P = params["params"], graph.propagation.dense().astype(np.float32)
+
+    def half(a):
+        return np.asarray(a).astype(jnp.dtype(dtype)).astype(np.float32)
+
+    expected = [half(x @ p["encoder"]["kernel"] + p["encoder"]["bias"])]
+    for W in p["stack"]["layer"]["linear"]["kernel"]:
+        expected.append(half(expected[-1] + np.tanh((P @ expected[-1]) @ half(W))))
+    unit = float(jnp.finfo(dtype).eps)
+    found = features(model, params, graph, x)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[1:], expected[1:], rtol=0, atol=2 * unit * np.abs(expected).max())
+    np.testing.assert_array_equal(found[1:], half(found[1:]))
+    # The derivative is that of the network without rounding, where it is taken: in float32 throughout.
+    f, h = model.layer_fn(params, graph, x, layer=1)
+    W = half(p["stack"]["layer"]["linear"]["kernel"][1])
+    slope = 1 - np.tanh(P @ half(h) @ W) ** 2
+    J = np.eye(48) + slope.ravel()[:, None] * np.kron(P, W.T)
+    np.testing.assert_allclose(jg.jacobian(f, h).dense(), J, rtol=0, atol=1e-5)
+    gradients = jax.grad(lambda v: jnp.sum(model.apply(v, graph, x)))(params)["params"]
+    assert {g.dtype for g in jax.tree.leaves(gradients)} == {np.dtype(np.float32)}
+
+
+def test_sums_over_neighbours_are_float32_in_half_precision(graphs):
+    # One 1 and 999 times 2^-9: added up one by one in bfloat16 they stay 1.
+    graph = jg.prepare(**graphs.star(1001), normalisation="raw")
+    model = jg.DeepGNN(layer=Averaging, depth=1, width=1, activation="identity", compute_dtype="bfloat16")
+    x = np.full((1001, 1), 2.0**-9, np.float32)
+    x[1] = 1.0
+    params = model.init(jax.random.key(0), graph, x)
+    ends = {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)}
+    out = model.apply(params | {"params": {"encoder": ends, "readout": ends}}, graph, x)
+    np.testing.assert_allclose(out[0, 0], 1 + 999 * 2.0**-9, rtol=2**-8)
 
 
 def test_the_program_does_not_grow_with_depth(graphs):

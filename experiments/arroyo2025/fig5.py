@@ -128,8 +128,8 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
             "Node n // 2 holds the class one-hot, node 0 must output it, n = 2 distance. There are five graphs of "
             "a size: this measures whether the class arrives, not generalisation.",
             f"{config.depth} layers of width {config.width}, ReLU where tanh is not named, B = I, all five graphs in a "
-            f"batch, Adam with the better of {', '.join(f'{r:g}' for r in config.learning_rates)}: ours. Related public code "
-            "trains some 60,000 steps of 16 graphs.",
+            f"batch, Adam with the better of {', '.join(f'{r:g}' for r in config.learning_rates)}: ours. Related "
+            "public code trains some 60,000 steps of 16 graphs.",
         ],
     )
 

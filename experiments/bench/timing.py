@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 
-def medians(candidates: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> dict[str, float]:
-    """Median seconds of each candidate, which is called once a round and waited for."""
+def timed(
+    candidates: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1
+) -> dict[str, Float[np.ndarray, "rounds"]]:
+    """Seconds of each candidate in every round, which is called once a round and waited for."""
     seconds = {name: [] for name in candidates}
     for i in range(warm_up + rounds):
         for name, call in candidates.items():
@@ -16,4 +19,10 @@ def medians(candidates: Mapping[str, Callable[[], object]], *, rounds: int, warm
             jax.block_until_ready(call())
             if i >= warm_up:
                 seconds[name].append(time.perf_counter() - started)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def medians(candidates: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 1) -> dict[str, float]:
+    """Median seconds of each candidate."""
+    found = timed(candidates, rounds=rounds, warm_up=warm_up)
+    return {name: float(np.median(values)) for name, values in found.items()}

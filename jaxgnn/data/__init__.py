@@ -5,6 +5,7 @@ from jaxgnn.data.errors import DataError
 from jaxgnn.data.generators import csbm, karate
 from jaxgnn.data.load import DATASETS, DatasetInfo, describe, fetch, load_dataset
 from jaxgnn.data.peptides import Peptides, load_peptides
+from jaxgnn.data.power_law import power_law
 from jaxgnn.data.transforms import largest_component, row_normalise
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "largest_component",
     "load_dataset",
     "load_peptides",
+    "power_law",
     "row_normalise",
 ]

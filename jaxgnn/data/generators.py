@@ -1,13 +1,12 @@
 """Data sets that need no file: Zachary's karate club and the contextual stochastic block model."""
 
-import math
-
 import networkx as nx
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from jaxgnn.data.dataset import Dataset
 from jaxgnn.data.edges import undirected_graph
+from jaxgnn.data.planted import Planted
 
 
 def karate() -> Dataset:
@@ -66,110 +65,51 @@ def csbm(
     Raises:
       ValueError: an option is out of its range, or the graph cannot hold that many edges.
     """
-    for option, value in (
-        ("num_nodes", num_nodes),
-        ("num_classes", num_classes),
-        ("num_features", num_features),
-    ):
-        _require(option, value, isinstance(value, int | np.integer), "an integer")
-    for option, value in (("train_per_class", train_per_class), ("seed", seed)):
-        _require(option, value, isinstance(value, int | np.integer) and value >= 0, "an integer of at least 0")
-    _require("num_classes", num_classes, 2 <= num_classes <= num_nodes, f"2 to num_nodes = {num_nodes}")
-    _require("num_features", num_features, num_features >= num_classes - 1, "at least num_classes - 1")
-    _require("average_degree", average_degree, 0 <= average_degree < math.inf, "a finite number of at least 0")
-    _require("homophily", homophily, 0 <= homophily <= 1, "0 to 1")
-    _require("signal", signal, 0 <= signal < math.inf, "a finite number of at least 0")
-    _require("val_fraction", val_fraction, 0 < val_fraction < 1, "between 0 and 1")
-    smallest = num_nodes // num_classes
-    _require("train_per_class", train_per_class, 1 <= train_per_class <= smallest, f"1 to {smallest}")
-    num_val = round(val_fraction * num_nodes)
-    room = num_nodes - train_per_class * num_classes - 1
-    _require("val_fraction", val_fraction, 1 <= num_val <= room, f"worth 1 to {room} of {num_nodes} nodes")
-
-    rng = np.random.default_rng(seed)
-    labels = rng.permutation(np.arange(num_nodes) % num_classes)
-    pairs = _sample_edges(rng, labels, num_classes, average_degree, homophily)
-    means = _simplex(rng, num_classes, num_features)
-    x = signal * means[labels] + rng.standard_normal((num_nodes, num_features))
-
-    train_mask, val_mask = _draw_split(rng, labels, train_per_class, num_val)
-    return Dataset(
-        name="csbm",
-        split="default",
-        graph=undirected_graph(pairs, num_nodes, keep_loops=False),
-        x=x.astype(np.float32),
-        labels=labels.astype(np.int32),
+    planted = Planted(
+        num_nodes=num_nodes,
         num_classes=num_classes,
-        train_mask=train_mask,
-        val_mask=val_mask,
-        test_mask=~train_mask & ~val_mask,
-        files={},
+        num_features=num_features,
+        average_degree=average_degree,
+        homophily=homophily,
+        signal=signal,
+        train_per_class=train_per_class,
+        val_fraction=val_fraction,
+        seed=seed,
     )
+    rng = np.random.default_rng(seed)
+    labels = planted.labels(rng)
+    return planted.dataset("csbm", rng, labels, _sample_edges(rng, planted, labels))
 
 
-def _require(option: str, value: float, condition: bool, allowed: str) -> None:
-    if not condition:
-        raise ValueError(f"{option}={value!r} is not allowed: it must be {allowed}.")
-
-
-def _draw_split(
-    rng: np.random.Generator, labels: Int[np.ndarray, "n"], train_per_class: int, num_val: int
-) -> Bool[np.ndarray, "2 n"]:
-    """The training mask, the same number from each class, and the validation mask."""
-    n = len(labels)
-    order = rng.permutation(n)
-    # The first train_per_class nodes of each class in the random order: sort by class, then count within it.
-    by_class = order[np.argsort(labels[order], kind="stable")]
-    sizes = np.bincount(labels)
-    rank = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    train_mask, val_mask = np.zeros((2, n), bool)
-    train_mask[by_class[rank < train_per_class]] = True
-    val_mask[order[~train_mask[order]][:num_val]] = True
-    return np.stack([train_mask, val_mask])
-
-
-def _simplex(rng: np.random.Generator, num_classes: int, num_features: int) -> np.ndarray:
-    # Corners e_c - 1/k, in an orthonormal basis of their span, scaled to unit length, turned at random.
-    corners = np.linalg.svd(np.eye(num_classes) - 1 / num_classes)[0][:, : num_classes - 1]
-    corners /= np.linalg.norm(corners, axis=1, keepdims=True)
-    basis = np.linalg.qr(rng.standard_normal((num_features, num_classes - 1)))[0]
-    return corners @ basis.T
-
-
-def _sample_edges(
-    rng: np.random.Generator, labels: Int[np.ndarray, "n"], k: int, average_degree: float, homophily: float
-) -> Int[np.ndarray, "m 2"]:
+def _sample_edges(rng: np.random.Generator, planted: Planted, labels: Int[np.ndarray, "n"]) -> Int[np.ndarray, "m 2"]:
     # Independent pairs of equal probability are a binomial number of distinct pairs: draw it, then the pairs.
     by_class = np.argsort(labels, kind="stable")
+    k, homophily = planted.num_classes, planted.homophily
     sizes = np.bincount(labels, minlength=k)
     starts = np.cumsum(sizes) - sizes
-    expected = len(labels) * average_degree / 2
+    expected = len(labels) * planted.average_degree / 2
     first, second = np.triu_indices(k, 1)
     within, between = sizes * (sizes - 1) // 2, sizes[first] * sizes[second]
 
-    block, t = _draw_pairs(rng, within, homophily * expected, average_degree, homophily)
+    block, t = _draw_pairs(rng, planted, within, homophily * expected)
     # Pair t of a block is (i, j), j < i, with t = i (i - 1) / 2 + j; the root is rounded, so it is corrected.
     i = ((1 + np.sqrt(1 + 8.0 * t)) / 2).astype(np.int64)
     i -= i * (i - 1) // 2 > t
     i += i * (i + 1) // 2 <= t
     inner = np.stack([starts[block] + i, starts[block] + t - i * (i - 1) // 2], axis=1)
 
-    block, t = _draw_pairs(rng, between, (1 - homophily) * expected, average_degree, homophily)
+    block, t = _draw_pairs(rng, planted, between, (1 - homophily) * expected)
     a, b = first[block], second[block]
     outer = np.stack([starts[a] + t // sizes[b], starts[b] + t % sizes[b]], axis=1)
     return by_class[np.concatenate([inner, outer])]
 
 
 def _draw_pairs(
-    rng: np.random.Generator, blocks: np.ndarray, expected: float, average_degree: float, homophily: float
-) -> tuple[np.ndarray, np.ndarray]:
+    rng: np.random.Generator, planted: Planted, blocks: Int[np.ndarray, "blocks"], expected: float
+) -> tuple[Int[np.ndarray, "m"], Int[np.ndarray, "m"]]:
     """Distinct pairs, `expected` on average, from blocks of these sizes: (block, number within the block)."""
     total = int(blocks.sum())
-    if expected > total:
-        raise ValueError(
-            f"average_degree={average_degree!r} with homophily={homophily!r} is not allowed: it needs "
-            f"{expected:.0f} edges of one kind where only {total} pairs exist; lower the degree or add nodes."
-        )
+    planted.check_pairs(expected, total)
     count = rng.binomial(total, expected / total) if total else 0
     pair = rng.choice(total, count, replace=False, shuffle=False) if count else np.zeros(0, np.int64)
     ends = np.cumsum(blocks)

@@ -12,6 +12,7 @@ from jaxgnn.data import heterophilous, planetoid
 from jaxgnn.data.dataset import Dataset
 from jaxgnn.data.files import DataFile, cache_folder, find, locate, warn_unverified
 from jaxgnn.data.generators import csbm, karate
+from jaxgnn.data.power_law import power_law
 
 Status = Literal["embedded", "in JAXGNN_DATA", "cached", "downloadable", "bring the file"]
 
@@ -42,7 +43,8 @@ class DatasetInfo(NamedTuple):
 
 
 def _sources() -> dict[str, Source]:
-    sources = {name: Source("generator", ("default",), load) for name, load in (("csbm", csbm), ("karate", karate))}
+    generators = {"csbm": csbm, "karate": karate, "power_law": power_law}
+    sources = {name: Source("generator", ("default",), load) for name, load in generators.items()}
     for kind, names, splits, load, files in (
         ("planetoid", planetoid.NAMES, planetoid.SPLITS, planetoid.load_planetoid, planetoid.planetoid_files),
         (
@@ -64,7 +66,7 @@ def load_dataset(name: str, split: str | None = None, **options: Any) -> Dataset
     """A data set by name; upper case and "-" for "_" are allowed, None is the default split.
 
     The default split is "public" for cora, citeseer and pubmed, "geom:0" for the other files and "default"
-    for csbm and karate. Only csbm takes options.
+    for csbm, power_law and karate. Only csbm and power_law take options, those of the functions of these names.
 
     Raises:
       ValueError: unknown data set, split or option; the message lists what is allowed.

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from jaxgnn.experiments.bench import compile_time, propagation, recorder, seeds, spectrum
+from jaxgnn.experiments.bench import compile_time, half_precision, propagation, recorder, seeds, spectrum
+from jaxgnn.experiments.bench import depth as bench_depth
 from jaxgnn.experiments.keriven2025 import (
     energy,
     middle_layers,
@@ -190,6 +191,33 @@ def test_spectra_of_every_method_agree():
     assert [(row.size, row.method) for row in rows] == [(n, m) for n in (32, 64) for m in config.methods]
     assert all(row.difference <= 1e-12 for row in rows)
     assert spectrum.table(rows).count("\n") >= 4
+
+
+def test_depth_prints_the_estimate_beside_what_is_measured(monkeypatch):
+    config = bench_depth.Config(dataset="karate", depths=(9,), width=4, policies=("sqrt",), rounds=1)
+    (row,) = bench_depth.run(config)
+    assert row.every == 3
+    assert all(value > 0 for value in (row.measured.counted, row.measured.compilation, row.measured.seconds))
+    assert row.measured.added >= 0
+
+    def refuse(*_):
+        raise MemoryError("too much")
+
+    monkeypatch.setattr(bench_depth, "require", refuse)
+    (skipped,) = bench_depth.run(config)
+    assert skipped.skipped == "too much"
+    assert np.isnan(skipped.measured.counted)
+    lines = bench_depth.table([row, skipped]).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_half_precision_moves_the_spectrum_of_a_smooth_network_by_its_roundoff():
+    config = half_precision.Config(dataset="karate", activations=("tanh",), depth=2, width=2, layers=(-1,), steps=2)
+    rows, trainings = half_precision.run(dataclasses.replace(config, dtypes=("bfloat16",)))
+    assert [(row.dtype, row.layer, row.unit) for row in rows] == [("bfloat16", 1, 2.0**-8)]
+    assert all(0 < row.rms <= row.largest <= 30 * row.unit for row in rows)
+    assert [t.dtype for t in trainings] == ["float32", "bfloat16"]
+    assert half_precision.table(rows, trainings).count("\n") == 3 + 4 - 1
 
 
 @pytest.mark.parametrize(
