@@ -118,7 +118,7 @@ def measure(config: Config, depth: int, policy: str) -> Measured:
     before = _high_water()
     task = jax.device_put(task)
     state = jax.jit(partial(training.start, model, program, task))(jax.random.key(0), hyper)
-    initial = jax.tree.map(jnp.copy, state)
+    initial = jax.tree.map(jnp.copy, state._replace(optimiser=None, best=None))
 
     def steps(task, hyper, state):
         return training.steps(model, program, task, 1_000_000, hyper, state, length=config.steps)
