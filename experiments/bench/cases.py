@@ -50,7 +50,7 @@ class Case:
 
 
 class Work(NamedTuple):
-    """What one training step cannot do without.
+    """What one training step cannot do without, x taken as a dense matrix.
 
     Attributes:
       flops: of products with weights and of P X, forward and backward.
@@ -65,7 +65,7 @@ class Work(NamedTuple):
     features: int
 
     def floor(self, machine: Machine) -> float:
-        """Seconds below which no program can come: arithmetic and memory traffic overlapped perfectly."""
+        """Seconds below which no program with dense x can come: arithmetic and memory traffic overlapped perfectly."""
         return max(self.flops / machine.flops, self.bytes / machine.bandwidth)
 
 

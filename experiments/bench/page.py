@@ -22,7 +22,7 @@ def write_bench(out: Path, results: Mapping[str, Any], command: str) -> Path:
     said = f"{machine['flops'] / 1e9:.0f} GFLOP/s in products, {machine['bandwidth'] / 1e9:.1f} GB/s in copies"
     claim = Claim(
         "Speed",
-        "Depth, width, edges and runs cost no more than in proportion.",
+        "Depth, edges and runs cost no more than in proportion, width no more than its square.",
         f"{headline(results)} The machine at best: {said}.",
         "; ".join(f"{name}: {slope:.2f}" for name, slope in slopes(results).items())
         + " (exponent of the seconds a training step between the two largest values; 1 is in proportion).",
@@ -38,8 +38,8 @@ def write_bench(out: Path, results: Mapping[str, Any], command: str) -> Path:
         notes=[
             "Candidates are called in alternation, several steps in one loop each. A step is forward, backward and an "
             "update by Adam; jaxgnn's takes validation and test scores as well. The floor is the larger of arithmetic "
-            "over the measured rate of products and bytes over the measured rate of copies; other layers than gcn have "
-            "gcn's. MiB are XLA's count of a program's arguments and temporary arrays.",
+            "over the measured rate of products and bytes over the measured rate of copies, for x as a dense matrix; "
+            "other layers than gcn have gcn's. MiB are XLA's count of a program's arguments and temporary arrays.",
             'The torch networks are float32 with the same bound: "torch csr" differentiates torch.sparse.mm, '
             '"torch csr, P^T kept" has a backward pass of its own, "pyg" is GCNConv with cached normalisation.',
         ],

@@ -9,7 +9,7 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.cli import main
-from jaxgnn.experiments.bench import cases, cost, page, rivals, suite
+from jaxgnn.experiments.bench import cases, cost, page, profile, rivals, suite
 from jaxgnn.experiments.bench.machine import Machine
 
 SMALL = suite.BenchConfig(depths=(2, 3), widths=(4, 8), edges=(700, 1400), seeds=(1, 2), layers=("mlp",), rounds=2)
@@ -155,3 +155,22 @@ def test_rivals_are_the_same_network(name):
     }
     theirs = network(torch.from_numpy(np.array(ds.x))).detach().numpy()
     np.testing.assert_allclose(model.apply(params, graph, ds.x), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_profile_sorts_operations_by_what_they_do():
+    names = {
+        "dot.7": "products with weights",
+        "ynn_fusion.1": "products with weights",
+        "bitcast_dynamic-update-slice_fusion.2": "layers' rows stored and read back",
+        "dynamic-slice_bitcast_fusion": "layers' rows stored and read back",
+        "wrapped_scatter.1": "sums over segments (rows with many edges)",
+        "wrapped_broadcast.5": "fresh memory set to 0",
+        "broadcast_select_fusion": "gathers of P X and element-wise",
+        "maximum_add_fusion": "gathers of P X and element-wise",
+        "partition-id": "other",
+    }
+    assert {name: profile.kind(name) for name in names} == names
+    seconds, spent = profile.run(profile.Config(depth=2, width=8))
+    assert seconds > 0
+    assert spent["products with weights"] > 0
+    assert all(value >= 0 for value in spent.values())
