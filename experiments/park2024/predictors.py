@@ -375,7 +375,7 @@ REPRODUCTION = Reproduction(
     title="Gradient or representation similarity as predictor of test accuracy",
     claim="The similarity of the gradients predicts test accuracy better than that of the representations.",
     presets={"smoke": SMOKE, "cpu": Config(), "paper": Config(runs=100, steps=1000)},
-    cost={"smoke": "seconds", "cpu": "not measured", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "1.5 min", "paper": "not run"},
     cells=cells,
     show=show,
 )

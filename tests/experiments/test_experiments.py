@@ -20,7 +20,6 @@ from jaxgnn.experiments.keriven2025 import (
     training_curves,
 )
 from jaxgnn.experiments.keriven2025.stationary_cells import STAGES, measure
-from jaxgnn.experiments.park2024 import depth
 from jaxgnn.experiments.questions import architectures, expansion, expressivity, normalisations
 
 
@@ -154,13 +153,6 @@ def test_training_curves_judge_by_the_numbers(graph, blind, relative, verdict):
         results[name] = gradient | {"loss": np.full((2, 4), loss), "constant": np.array(1.0), "gap": np.array(0.5)}
         results[name] |= {"score": np.ones(2)}
     assert training_curves.show(config, results).verdict == verdict
-
-
-def test_depth_has_a_row_with_and_without_a_bound():
-    results = depth.run(depth.SMOKE)
-    assert [(row.depth, row.bound_c is None) for row in results.rows] == [(2, True), (2, False), (4, True), (4, False)]
-    assert all(row.bound_c in (None, 0.1, 1.0) for row in results.rows)
-    assert depth.table(results).count("\n") == 3 + 4
 
 
 def test_seeds_times_every_way_of_running():
