@@ -2,6 +2,8 @@
 
 Command: python -m jaxgnn.experiments.bench.propagation --dataset cora
 Prints milliseconds of P X, of the gradient of ||P X||^2 (a forward and a backward pass), and of 16 batched signals.
+With --nodes 16 64 256 the same for csbm graphs of these sizes: where "dense" stops being the fastest is the rule of
+backend="auto".
 """
 
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ import jax.numpy as jnp
 import tyro
 
 import jaxgnn as jg
+from jaxgnn.data import csbm
 from jaxgnn.experiments.bench.timing import medians
 
 
@@ -20,18 +23,20 @@ class Config:
 
     Attributes:
       dataset: whose graph.
+      nodes: sizes of csbm graphs of average degree 6 instead.
       width: columns of X.
       rounds: runs of each backend, in alternation.
     """
 
     dataset: str = "csbm"
+    nodes: tuple[int, ...] = ()
     width: int = 64
     rounds: int = 31
 
 
-def run(config: Config) -> dict[str, dict[str, float]]:
-    """Median seconds by kind of product and backend."""
-    ds = jg.load_dataset(config.dataset)
+def run(config: Config, nodes: int | None = None) -> dict[str, dict[str, float]]:
+    """Median seconds by kind of product and backend, of the data set or of a csbm of so many nodes."""
+    ds = jg.load_dataset(config.dataset) if nodes is None else csbm(num_nodes=nodes, train_per_class=1)
     n = ds.x.shape[0]
     X = jax.random.normal(jax.random.key(0), (n, config.width))
     batch = jax.random.normal(jax.random.key(1), (16, n, config.width))
@@ -53,11 +58,14 @@ def run(config: Config) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    table = run(tyro.cli(Config, description=__doc__))
-    backends = list(next(iter(table.values())))
-    print(f"| ms | {' | '.join(backends)} |\n|---|{'---|' * len(backends)}")
-    for kind, seconds in table.items():
-        print(f"| {kind} | {' | '.join(f'{1e3 * seconds[b]:.3f}' for b in backends)} |")
+    config = tyro.cli(Config, description=__doc__)
+    for nodes in config.nodes or (None,):
+        table = run(config, nodes)
+        backends = list(next(iter(table.values())))
+        print(f"\n| ms{'' if nodes is None else f', {nodes} nodes'} | {' | '.join(backends)} |")
+        print(f"|---|{'---|' * len(backends)}")
+        for kind, seconds in table.items():
+            print(f"| {kind} | {' | '.join(f'{1e3 * seconds[b]:.3f}' for b in backends)} |")
 
 
 if __name__ == "__main__":
