@@ -2,7 +2,7 @@
 
 Command: python -m jaxgnn.experiments.bench.propagation --dataset cora
 Prints milliseconds of P X, of the gradient of ||P X||^2 (a forward and a backward pass), and of 16 batched signals.
-With --nodes 16 64 256 the same for csbm graphs of these sizes: where "dense" stops being the fastest is the rule of
+With --nodes 32 128 512 the same for csbm graphs of these sizes: where "dense" stops being the fastest is the rule of
 backend="auto".
 """
 
