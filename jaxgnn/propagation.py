@@ -26,9 +26,9 @@ from jaxgnn.segment import segment_sum
 
 Backend = Literal["auto", "segment", "padded", "dense"]
 
-# An edge beyond a row's K slots goes through segment_sum and is counted as this many padded slots (a rule of thumb: from
-# K = 4 to 10 a step on Cora takes the same time to 4%). Graphs of up to so many nodes are multiplied densely: on a CPU
-# dense is the fastest up to 64 nodes, even with padded at 128, slower from 256 on
+# An edge beyond a row's K slots goes through segment_sum and is counted as this many padded slots, a rule of thumb.
+# Graphs of up to so many nodes are multiplied densely: on a CPU dense is about the fastest up to 64 nodes, even with
+# padded at 128, slower from 256 on
 # (`python -m jaxgnn.experiments.bench.propagation --nodes 32 64 128 256 512`); no other device has been measured.
 _SEGMENT_COST = 4
 _DENSE_NODES = 64

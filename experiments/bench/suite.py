@@ -45,7 +45,7 @@ class BenchConfig:
     seeds: tuple[int, ...] = (1, 8, 32)
     layers: tuple[str, ...] = ("mlp", "gcn", "sage", "gin", "gat")
     rounds: int = 15
-    limit: float = 90.0
+    limit: float = 20.0
     probes: bool = True
 
     def __post_init__(self) -> None:
