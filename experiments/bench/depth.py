@@ -135,7 +135,12 @@ def measure(config: Config, depth: int, policy: str) -> Measured:
         raise ValueError(f"{depth} layers: the loss or a gradient became infinite, so that no step was taken")
     del initial
     sizes = compiled.memory_analysis()
-    return Measured(np.nan if sizes is None else float(sizes.temp_size_in_bytes), float(added), compilation, float(np.median(seconds[1:])))
+    return Measured(
+        np.nan if sizes is None else float(sizes.temp_size_in_bytes),
+        float(added),
+        compilation,
+        float(np.median(seconds[1:])),
+    )
 
 
 def _hyper(model: jg.DeepGNN) -> Hyper:
