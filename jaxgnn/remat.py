@@ -8,6 +8,7 @@ With s bytes of X^(l) and e bytes of all that a layer's derivative reads, L laye
 memory cost, section 4.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,6 +20,10 @@ from jax.extend.core import Literal
 
 NAMED = ("none", "block", "sqrt", "least", "auto")
 SHARE = 0.6  # of the free memory that "auto" may fill
+
+# Wraps a function from nodes to edges and back, so that only its arguments are kept, whatever the policy: to gather rows
+# [e, d] once more takes less time than to write them down in one pass and read them in the other.
+not_stored = functools.partial(jax.checkpoint, prevent_cse=False)
 
 
 class Policy(NamedTuple):

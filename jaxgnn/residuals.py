@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from jaxgnn import state_space
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.remat import not_stored
 
 State = Any
 
@@ -138,8 +139,12 @@ class GradientGating(Residual):
 
     @nn.compact
     def __call__(self, X, R, state, given):
-        difference = given.graph.at_senders(R) - given.graph.at_receivers(R)
-        tau = jnp.tanh(given.graph.aggregate(jnp.abs(difference) ** self.p))
+        @not_stored
+        def variation(R):
+            difference = given.graph.at_senders(R) - given.graph.at_receivers(R)
+            return given.graph.aggregate(jnp.abs(difference) ** self.p)
+
+        tau = jnp.tanh(variation(R))
         return (1 - tau) * X + tau * R, state
 
 

@@ -5,6 +5,7 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.remat import not_stored
 from jaxgnn.segment import segment_sum, segment_top
 
 
@@ -28,6 +29,7 @@ def attention_weights(
     return on_edges / graph.at_receivers(total), on_self / total
 
 
+@not_stored
 def attend(
     graph: Graph, on_edges: Float[Array, "e h"], on_self: Float[Array, "n h"], Z: Float[Array, "n h d"]
 ) -> Float[Array, "n h d"]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.remat import not_stored
 
 
 class GatedGCN(nn.Module):
@@ -34,13 +35,18 @@ class GatedGCN(nn.Module):
         def linear(name, use_bias=False):
             return nn.Dense(self.features, use_bias=use_bias, kernel_init=self.kernel_init, name=name)
 
-        key = graph.at_receivers(linear("key", self.use_bias)(X))
-        query = graph.at_senders(linear("query", self.use_bias)(X))
-        value = graph.at_senders(linear("value", self.use_bias)(X))
+        key, query, value = (linear(name, self.use_bias)(X) for name in ("key", "query", "value"))
+        gate_of_edges, value_of_edges = 0.0, 0.0
         if graph.edge_features is not None:
             E = jnp.asarray(graph.edge_features, X.dtype)
             E = E.reshape(E.shape[0], math.prod(E.shape[1:]))
-            key, query = key + linear("key_edge")(E), query + linear("query_edge")(E)
-            value = value + linear("value_edge")(E)
-        H = linear("skip")(X) + graph.aggregate(nn.sigmoid(key + query) * value)
+            gate_of_edges = linear("key_edge")(E) + linear("query_edge")(E)
+            value_of_edges = linear("value_edge")(E)
+
+        @not_stored
+        def gated_sum(key, query, value, gate_of_edges, value_of_edges):
+            gate = nn.sigmoid(graph.at_receivers(key) + graph.at_senders(query) + gate_of_edges)
+            return graph.aggregate(gate * (graph.at_senders(value) + value_of_edges))
+
+        H = linear("skip")(X) + gated_sum(key, query, value, gate_of_edges, value_of_edges)
         return H + self.param("bias", nn.initializers.zeros, (self.features,), H.dtype)[None] if self.use_bias else H

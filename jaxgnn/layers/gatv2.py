@@ -9,6 +9,7 @@ from jaxtyping import Float
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
 from jaxgnn.layers.attention import attend, attention_weights, check_heads, row_sums
+from jaxgnn.remat import not_stored
 
 
 class GATv2(nn.Module):
@@ -56,7 +57,7 @@ class GATv2(nn.Module):
         def score(Z):
             return row_sums(nn.leaky_relu(Z, self.negative_slope) * a)
 
-        on_edges = score(graph.at_senders(S) + graph.at_receivers(R))
+        on_edges = not_stored(lambda S, R: score(graph.at_senders(S) + graph.at_receivers(R)))(S, R)
         on_edges, on_self = attention_weights(graph, on_edges, score(S + R))
         drop = nn.Dropout(self.attention_dropout, deterministic=not train)
         H = attend(graph, drop(on_edges), drop(on_self), S)

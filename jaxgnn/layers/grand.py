@@ -10,6 +10,7 @@ from jaxtyping import Float
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
 from jaxgnn.layers.attention import attend, attention_weights, row_sums
+from jaxgnn.remat import not_stored
 
 
 class GRAND(nn.Module):
@@ -54,7 +55,7 @@ class GRAND(nn.Module):
             for name in ("key", "query")
         )
         query = query / math.sqrt(shape[-1])
-        on_edges = row_sums(graph.at_receivers(key) * graph.at_senders(query))
+        on_edges = not_stored(lambda k, q: row_sums(graph.at_receivers(k) * graph.at_senders(q)))(key, query)
         on_edges, on_self = attention_weights(graph, on_edges, row_sums(key * query))
         a, a_self = on_edges.mean(-1, keepdims=True), on_self.mean(-1, keepdims=True)
         return attend(graph, a, a_self, X[:, None])[:, 0] - X
