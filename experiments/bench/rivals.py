@@ -1,6 +1,6 @@
-"""The same network in torch: a loop of CSR products, and PyTorch Geometric's GCNConv with cached normalisation.
+"""The same network in torch: a loop of CSR products, and PyTorch Geometric's layers, GCNConv with cached normalisation.
 
-X^(0) = x W_e + b_e, X^(l+1) = X^(l) + relu(P X^(l) W^(l)), logits X^(L) R + b_r, with W^(l) on ||.||_F = c, mean
+X^(0) = x W_e + b_e, X^(l+1) = X^(l) + relu(layer(X^(l))), logits X^(L) R + b_r, with every matrix of a layer on ||.||_F = c, mean
 cross-entropy over the training nodes, Adam. All of it float32 on torch's own number of threads.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import jaxgnn as jg
 
 RIVALS = ("torch csr", "torch csr, P^T kept", "pyg")
+LAYERS = {"pyg": ("gcn", "mlp", "sage", "gin", "gat"), "torch csr": ("gcn",), "torch csr, P^T kept": ("gcn",)}
 
 
 def available(name: str) -> bool:
@@ -21,11 +22,11 @@ def available(name: str) -> bool:
     return all(importlib.util.find_spec(module) is not None for module in needed)
 
 
-def steps(name: str, ds: Any, graph: jg.Graph, *, depth: int, width: int, c: float, count: int) -> Callable[[], float]:
+def steps(name: str, ds: Any, graph: jg.Graph, *, count: int, **size: Any) -> Callable[[], float]:
     """A call that does `count` training steps and returns the last loss."""
     import torch
 
-    model = network(name, ds, graph, depth=depth, width=width, c=c)
+    model = network(name, ds, graph, **size)
     x, labels = torch.from_numpy(np.array(ds.x)), torch.from_numpy(np.array(ds.labels, np.int64))
     train = torch.from_numpy(np.flatnonzero(ds.train_mask))
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -41,8 +42,8 @@ def steps(name: str, ds: Any, graph: jg.Graph, *, depth: int, width: int, c: flo
     return call
 
 
-def network(name: str, ds: Any, graph: jg.Graph, *, depth: int, width: int, c: float) -> Any:
-    """The torch module of a rival: call it on x for the logits."""
+def network(name: str, ds: Any, graph: jg.Graph, *, depth: int, width: int, c: float, layer: str = "gcn") -> Any:
+    """The torch module of a rival, of a layer among its LAYERS: call it on x for the logits."""
     import torch
     from torch.nn.utils.parametrize import register_parametrization
 
@@ -53,19 +54,30 @@ def network(name: str, ds: Any, graph: jg.Graph, *, depth: int, width: int, c: f
     edges = torch.from_numpy(np.stack([np.asarray(graph.senders), np.asarray(graph.receivers)]).astype(np.int64))
     product = None if name == "pyg" else _product(graph, own_backward=name.endswith("P^T kept"))
 
+    def linear():
+        return torch.nn.Linear(width, width, bias=False)
+
     def convolution():
-        if product is None:
-            from torch_geometric.nn import GCNConv
-
-            layer = GCNConv(width, width, cached=True, bias=False)
-            register_parametrization(layer.lin, "weight", Frobenius())
+        if product is not None or layer == "mlp":
+            made = linear()
         else:
-            layer = torch.nn.Linear(width, width, bias=False)
-            register_parametrization(layer, "weight", Frobenius())
-        return layer
+            from torch_geometric import nn as pyg
 
-    def propagate(layer, X):
-        return layer(X, edges) if product is None else product(layer(X))
+            made = {
+                "gcn": lambda: pyg.GCNConv(width, width, cached=True, bias=False),
+                "sage": lambda: pyg.SAGEConv(width, width, bias=False),
+                "gin": lambda: pyg.GINConv(torch.nn.Sequential(linear(), torch.nn.ReLU(), linear())),
+                "gat": lambda: pyg.GATConv(width, width, bias=False),
+            }[layer]()
+        for module in list(made.modules()):
+            if getattr(module, "weight", None) is not None:
+                register_parametrization(module, "weight", Frobenius())
+        return made
+
+    def propagate(made, X):
+        if layer == "mlp":
+            return made(X)
+        return made(X, edges) if product is None else product(made(X))
 
     class Network(torch.nn.Module):
         def __init__(self):
@@ -76,8 +88,8 @@ def network(name: str, ds: Any, graph: jg.Graph, *, depth: int, width: int, c: f
 
         def forward(self, x):
             X = self.encoder(x)
-            for layer in self.layers:
-                X = X + torch.relu(propagate(layer, X))
+            for made in self.layers:
+                X = X + torch.relu(propagate(made, X))
             return self.readout(X)
 
     torch.manual_seed(0)

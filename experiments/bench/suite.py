@@ -26,7 +26,7 @@ class BenchConfig:
 
     Attributes:
       dataset: of all series but that of edges; csbm needs no file.
-      against: "pyg" (GCNConv, cached) and "torch" (a loop of CSR products), where they are installed.
+      against: "pyg" (its layers, GCNConv cached) and "torch" (a loop of CSR products), where they are installed.
       depths: numbers of layers.
       widths: features of every layer.
       edges: directed edges of a csbm of average degree 10.
@@ -86,10 +86,11 @@ def _measured(config: BenchConfig, case: Case, machine: Machine) -> list[dict[st
     candidates: dict[str, Callable[[], object]] = {"jaxgnn": program.call}
     if case.series == "depth" and np.mean(ds.x != 0) < SPARSE:
         candidates["jaxgnn, sparse x"] = cases.training(case, time.perf_counter, sparse=True).call
-    if case.layer == "gcn" and case.seeds == 1:
-        size = {"depth": case.depth, "width": case.width}
+    if case.seeds == 1:
+        size = {"depth": case.depth, "width": case.width, "layer": case.layer}
         for name in (rival for family in config.against for rival in NAMES[family]):
-            candidates[name] = rivals.steps(name, ds, graph, **size, c=BOUND_C, count=case.steps)
+            if case.layer in rivals.LAYERS[name]:
+                candidates[name] = rivals.steps(name, ds, graph, **size, c=BOUND_C, count=case.steps)
     seconds = {name: values / case.steps for name, values in _rounds(config, candidates).items()}
     work = cases.work(case)
     floor = work.floor(machine)

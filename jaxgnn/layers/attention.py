@@ -36,8 +36,8 @@ def attend(
     """sum_u a_vu Z_u + a_vv Z_v for every node v and head."""
     # Repeated along d by a product with ones, whose derivative is a product too: on a CPU XLA would fuse the sum over d
     # of the plain form's derivative with two gathers, element by element, which took three times as long.
-    on_edges = on_edges[..., None] @ jnp.ones((1, Z.shape[-1]), Z.dtype)
-    return graph.aggregate(on_edges * graph.at_senders(Z)) + on_self[..., None] * Z
+    on_edges, on_self = (a[..., None] @ jnp.ones((1, Z.shape[-1]), Z.dtype) for a in (on_edges, on_self))
+    return graph.aggregate(on_edges * graph.at_senders(Z)) + on_self * Z
 
 
 def row_sums(Z: Float[Array, "e h d"]) -> Float[Array, "e h"]:

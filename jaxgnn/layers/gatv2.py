@@ -3,12 +3,13 @@
 from typing import ClassVar
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax.nn.initializers import Initializer, glorot_uniform
 from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
-from jaxgnn.layers.attention import attend, attention_weights, check_heads, row_sums
+from jaxgnn.layers.attention import attend, attention_weights, check_heads
 from jaxgnn.remat import not_stored
 
 
@@ -55,7 +56,7 @@ class GATv2(nn.Module):
         a = self.param("attention", glorot_uniform(), (1, self.heads, columns), S.dtype)
 
         def score(Z):
-            return row_sums(nn.leaky_relu(Z, self.negative_slope) * a)
+            return jnp.einsum("nhd,hd->nh", nn.leaky_relu(Z, self.negative_slope), a[0])
 
         on_edges = not_stored(lambda S, R: score(graph.at_senders(S) + graph.at_receivers(R)))(S, R)
         on_edges, on_self = attention_weights(graph, on_edges, score(S + R))

@@ -135,23 +135,35 @@ def test_the_command_prints_a_table_and_a_plan_and_refuses_in_one_sentence(tmp_p
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch, about itself
-@pytest.mark.parametrize("name", rivals.RIVALS)
-def test_rivals_are_the_same_network(name):
+@pytest.mark.parametrize(("name", "layer"), [(name, layer) for name in rivals.RIVALS for layer in rivals.LAYERS[name]])
+def test_rivals_are_the_same_network(name, layer):
     if not rivals.available(name):
         pytest.skip("torch is not installed")
     import torch
 
     ds, graph = cases.data("csbm", 700)
-    network = rivals.network(name, ds, graph, depth=3, width=8, c=cases.BOUND_C)
-    matrices = [value.detach().numpy() for value in network.parameters()]
-    encoder, bias_e, readout, bias_r = matrices[0], matrices[1], matrices[-2], matrices[-1]
-    layers = np.stack([W.T for W in matrices[2:-2]])
-    model = jg.DeepGNN(depth=3, width=8, out=ds.num_classes, residual="identity", bound="frobenius", bound_c=0.5)
+    network = rivals.network(name, ds, graph, depth=3, width=8, c=cases.BOUND_C, layer=layer)
+    theirs = {name: value.detach().numpy() for name, value in network.named_parameters()}
+    layers = [[value for name, value in theirs.items() if name.startswith(f"layers.{i}.")] for i in range(3)]
+    options = {"residual": "identity", "bound": "frobenius", "bound_c": cases.BOUND_C}
+    model = jg.DeepGNN(layer=layer, depth=3, width=8, out=ds.num_classes, **options)
     params = model.init(jax.random.key(0), graph, ds.x)
+    # In the order of torch's parameters; PyG's attention vectors come before its matrix.
+    names = {
+        "sage": ["neighbours", "self"],
+        "gin": ["first", "second"],
+        "gat": ["attention_sender", "attention_receiver", "linear"],
+    }.get(layer, ["linear"])
+    stacked = {name: np.stack([of_layer[k] for of_layer in layers]) for k, name in enumerate(names)}
     params["params"] = {
-        "encoder": {"kernel": encoder.T, "bias": bias_e},
-        "readout": {"kernel": readout.T, "bias": bias_r},
-        "stack": {"layer": {"linear": {"kernel": layers}}},
+        "encoder": {"kernel": theirs["encoder.weight"].T, "bias": theirs["encoder.bias"]},
+        "readout": {"kernel": theirs["readout.weight"].T, "bias": theirs["readout.bias"]},
+        "stack": {
+            "layer": {
+                name: value if name.startswith("attention") else {"kernel": value.swapaxes(1, 2)}
+                for name, value in stacked.items()
+            }
+        },
     }
     theirs = network(torch.from_numpy(np.array(ds.x))).detach().numpy()
     np.testing.assert_allclose(model.apply(params, graph, ds.x), theirs, rtol=1e-4, atol=1e-5)
