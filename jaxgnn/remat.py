@@ -21,8 +21,8 @@ from jax.extend.core import Literal
 NAMED = ("none", "block", "sqrt", "least", "auto")
 SHARE = 0.6  # of the free memory that "auto" may fill
 
-# Wraps a function from nodes to edges and back, so that only its arguments are kept, whatever the policy: to gather rows
-# [e, d] once more takes less time than to write them down in one pass and read them in the other.
+# Wraps a function from nodes to edges and back, so that only its arguments are kept, whatever the policy: to gather
+# rows [e, d] once more takes less time than to write them down in one pass and read them in the other.
 not_stored = functools.partial(jax.checkpoint, prevent_cse=False)
 
 

@@ -41,7 +41,8 @@ def write_bench(out: Path, results: Mapping[str, Any], command: str) -> Path:
             "over the measured rate of products and bytes over the measured rate of copies, for x as a dense matrix; "
             "other layers than gcn have gcn's. MiB are XLA's count of a program's arguments and temporary arrays.",
             'The torch networks are float32 with the same bound: "torch csr" differentiates torch.sparse.mm, '
-            '"torch csr, P^T kept" has a backward pass of its own, "pyg" its own layers, GCNConv with cached normalisation.',
+            '"torch csr, P^T kept" has a backward pass of its own, "pyg" is PyTorch Geometric\'s layer of that kind, '
+            "GCNConv with cached normalisation.",
         ],
     )
 

@@ -1,7 +1,7 @@
 """The same network in torch: a loop of CSR products, and PyTorch Geometric's layers, GCNConv with cached normalisation.
 
-X^(0) = x W_e + b_e, X^(l+1) = X^(l) + relu(layer(X^(l))), logits X^(L) R + b_r, with every matrix of a layer on ||.||_F = c, mean
-cross-entropy over the training nodes, Adam. All of it float32 on torch's own number of threads.
+X^(0) = x W_e + b_e, X^(l+1) = X^(l) + relu(layer(X^(l))), logits X^(L) R + b_r, with every matrix of a layer on
+||.||_F = c, mean cross-entropy over the training nodes, Adam. All of it float32 on torch's own number of threads.
 """
 
 import importlib.util
