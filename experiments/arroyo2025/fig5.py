@@ -16,7 +16,8 @@ from jaxgnn.reproduction import Arrays, Reproduction
 from jaxgnn.state_space import StateSpace
 
 CLASSES = 5
-SOLVED, FAILED = 0.99, 0.5  # mean accuracies; chance is 1 / CLASSES = 0.2; ours
+CHANCE = 1 / CLASSES
+SOLVED = 0.99  # mean accuracy; ours
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,25 @@ class Config:
     Attributes:
       distances: from the node that holds the class to the one that must output it.
       depth, width: of every network; more layers than the largest distance.
-      moduli: |eig(Lambda)| compared at `dissipated`, a distance; the first is that of the other networks. B = I.
+      moduli: |eig(Lambda)| compared at `dissipated`, one of the distances; the first is that of the others. B = I.
       seeds: runs of each.
       steps: of Adam.
       learning_rates: of Adam; the one with the lower mean training loss counts.
     """
 
     distances: tuple[int, ...] = (2, 4, 6, 8, 10)
-    depth: int = 32
+    depth: int = 64
     width: int = 32
     moduli: tuple[float, ...] = (1.0, 0.9, 0.7, 0.5)
-    dissipated: int = 4
+    dissipated: int = 10
     seeds: int = 3
-    steps: int = 16000
-    learning_rates: tuple[float, ...] = (3e-4, 1e-3)
+    steps: int = 30000
+    learning_rates: tuple[float, ...] = (3e-4,)
 
 
 def _networks(config: Config) -> dict[str, dict]:
     space = _space(config.moduli[0])
-    return {"GCN": {}, "GCN-SSM": space, "kGCN-SSM": {"khop": True, **space}, "GCN, tanh": {"activation": "tanh"}}
+    return {"GCN": {}, "GCN-SSM": space, "kGCN-SSM": {"khop": True, **space}}
 
 
 def _space(modulus: float) -> dict[str, Any]:
@@ -58,7 +59,7 @@ def cells(config: Config) -> Mapping[str, Callable[[], Arrays]]:
         for distance in config.distances
     }
     return found | {
-        _decay(modulus): partial(_train, config, _space(modulus), config.dissipated) for modulus in config.moduli
+        _decay(modulus): partial(_train, config, _space(modulus), config.dissipated) for modulus in config.moduli[1:]
     }
 
 
@@ -101,9 +102,11 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
     kinds = list(_networks(config))
     score = {k: np.array([mean_std(results[_name(k, d)]["score"]) for d in config.distances]) for k in kinds}
     solved = {k: [d for d, s in zip(config.distances, score[k][:, 0], strict=True) if s >= SOLVED] for k in kinds}
-    fails = [d for d, s in zip(config.distances, score["GCN"][:, 0], strict=True) if s <= FAILED]
+    # In every seed: a class in five is what a constant answer gets.
+    fails = [d for d in config.distances if (results[_name("GCN", d)]["score"] <= CHANCE + 1e-6).all()]
     beyond = {k: [d for d in fails if d in solved[k]] for k in ("GCN-SSM", "kGCN-SSM")}
-    decays = {m: mean_std(results[_decay(m)]["score"]) for m in config.moduli}
+    trained = {**results, _decay(config.moduli[0]): results[_name("GCN-SSM", config.dissipated)]}
+    decays = {m: mean_std(trained[_decay(m)]["score"]) for m in config.moduli}
     values = [
         Value(f"{kind}, distance {d}: accuracy", *score[kind][i])
         for kind in kinds
@@ -113,13 +116,13 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
     all_of = "; ".join(f"{k}: {', '.join(map(str, solved[k])) or 'none'}" for k in kinds)
     return Finding(
         evidence=f"Distances solved (accuracy {SOLVED:g} and more, {config.seeds} seeds, {config.steps} steps) of "
-        f"{', '.join(map(str, config.distances))}: {all_of}. GCN at {FAILED:g} and less: "
+        f"{', '.join(map(str, config.distances))}: {all_of}. GCN at chance, {CHANCE:g}, in every seed: "
         f"{', '.join(map(str, fails)) or 'none'}. "
         f"GCN-SSM at distance {config.dissipated} by |eig(Lambda)|: "
         + ", ".join(f"{m:g} {mean:.2f}" for m, (mean, _) in decays.items())
         + ".",
         verdict="reproduced" if all(beyond.values()) else "partly" if any(beyond.values()) else "not reproduced",
-        reason=f"All have {config.depth} layers. Where the GCN fails, "
+        reason=f"All have {config.depth} layers. Where every GCN is at chance, "
         + " and ".join(f"{k} solves {', '.join(map(str, found)) or 'no distance'}" for k, found in beyond.items())
         + ".",
         values=values,
@@ -127,9 +130,9 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
         notes=[
             "Node n // 2 holds the class one-hot, node 0 must output it, n = 2 distance. There are five graphs of "
             "a size: this measures whether the class arrives, not generalisation.",
-            f"{config.depth} layers of width {config.width}, ReLU where tanh is not named, B = I, all five graphs in a "
-            f"batch, Adam with the better of {', '.join(f'{r:g}' for r in config.learning_rates)}: ours. Related "
-            "public code trains some 60,000 steps of 16 graphs.",
+            f"{config.depth} layers of width {config.width}, ReLU, B = I, all five graphs in a batch, {config.steps} "
+            f"steps of Adam, learning rate {', '.join(f'{r:g}' for r in config.learning_rates)}: ours. Related public "
+            "code trains 40 layers of width 64 for some 60,000 steps of 16 graphs.",
         ],
     )
 
@@ -139,7 +142,7 @@ def _by_distance(config: Config, score: Mapping[str, np.ndarray]) -> Shown:
     for i, (kind, s) in enumerate(score.items()):
         style = {"color": plots.COLOURS[i], "marker": plots.MARKERS[i], "markersize": 4, "capsize": 3}
         axes.errorbar(config.distances, s[:, 0], yerr=s[:, 1], label=kind, **style)
-    axes.axhline(1 / CLASSES, color="0.4", linestyle="--", linewidth=1, label="chance")
+    axes.axhline(CHANCE, color="0.4", linestyle="--", linewidth=1, label="chance")
     axes.set_ylim(0, 1.05)
     return Shown(plots.finished(figure), "RingTransfer by distance", "Mean and standard deviation over seeds.")
 
@@ -148,7 +151,7 @@ def _by_modulus(config: Config, decays: Mapping[float, tuple[float, float]]) -> 
     figure, axes = plots.new_figure(ylabel="accuracy", xlabel="|eig(Lambda)|")
     mean, spread = np.array(list(decays.values())).T
     axes.errorbar(list(decays), mean, yerr=spread, color=plots.COLOURS[1], marker="o", capsize=3, label="GCN-SSM")
-    axes.axhline(1 / CLASSES, color="0.4", linestyle="--", linewidth=1, label="chance")
+    axes.axhline(CHANCE, color="0.4", linestyle="--", linewidth=1, label="chance")
     axes.set_ylim(0, 1.05)
     title = f"Dissipativity, distance {config.dissipated}"
     return Shown(plots.finished(figure), title, "Smaller moduli forget more in every layer.")
@@ -159,7 +162,7 @@ REPRODUCTION = Reproduction(
     title="RingTransfer by distance, and dissipativity",
     claim="A GCN fails at distances where GCN-SSM with eig(Lambda) near 1 and its k-hop variant solve RingTransfer.",
     presets={
-        "smoke": Config((2,), 2, 4, moduli=(1.0,), dissipated=2, seeds=1, steps=26, learning_rates=(1e-3,)),
+        "smoke": Config((2,), 2, 4, moduli=(1.0, 0.9), dissipated=2, seeds=1, steps=26, learning_rates=(1e-3,)),
         "cpu": Config(),
         "paper": Config(tuple(range(2, 16)), 40, 64, seeds=5, steps=60000, learning_rates=(1e-4, 5e-4)),
     },

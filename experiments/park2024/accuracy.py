@@ -140,8 +140,8 @@ REPRODUCTION = Reproduction(
             (
                 *(Case(name, "gcn") for name in ("cora", "citeseer", "chameleon")),
                 Case("squirrel", "gcn", steps=30),
-                *(Case(name, "gat", steps=40) for name in ("cora", "citeseer")),
-                Case("chameleon", "gat", (64, 128), steps=40),
+                *(Case(name, "gat", steps=40) for name in ("cora", "citeseer", "chameleon")),
+                Case("squirrel", "gat", steps=20),
             ),
             bound_c=(0.1, 0.3),
         ),
