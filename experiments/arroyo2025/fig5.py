@@ -37,9 +37,9 @@ class Config:
     depth: int = 64
     width: int = 32
     moduli: tuple[float, ...] = (1.0, 0.9, 0.7, 0.5)
-    dissipated: int = 10
+    dissipated: int = 8
     seeds: int = 3
-    steps: int = 30000
+    steps: int = 24000
     learning_rates: tuple[float, ...] = (3e-4,)
 
 
