@@ -98,9 +98,9 @@ def load_peptides(name: Name, *, standardise: bool = True) -> Peptides:
 
 
 def _load(name: str, standardise: bool) -> Peptides:
-    rdkit()
     files = [data_file(path) for path in FILES[name]]
     table, split = (locate(file) for file in files)
+    rdkit()
     smiles, targets = _read_table(table, files[0].path, STRUCTURE if name == "peptides_struct" else None)
     parts = read_split(split, files[1].path, len(smiles))
     molecules = []

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
+from jaxgnn.cli import main
 from jaxgnn.data import DataError, load_peptides
 from jaxgnn.data.molecules import ATOMS, BONDS, one_hot
 from jaxgnn.data.peptides import FILES, FUNCTIONS, STRUCTURE
 from jaxgnn.data.split_files import read_split
+from jaxgnn.experiments.arroyo2025 import peptides as experiment
+from jaxgnn.reproduction import load as reproduction
+from jaxgnn.reproduction import reproduce
 
 NAMES = ("peptides_func", "peptides_struct")
 # Glycine, alanyl-glycine (one centre), a salt, a double bond with a side, a ring with a charge.
@@ -139,6 +143,23 @@ def test_is_a_task(load):
     np.testing.assert_allclose(task.x.sum(axis=1).reshape(3, -1).sum(axis=1), [9 * 5, 9 * 2, 9 * 6])
 
 
+def test_networks_are_trained_on_files_of_this_format(stored, tmp_path):
+    pytest.importorskip("rdkit")
+    with pytest.warns(UserWarning, match="no SHA-256 is known"):
+        outcome = reproduce(reproduction("arroyo2025/peptides"), "smoke", tmp_path)
+    assert outcome.finding.verdict in {"reproduced", "partly", "not reproduced"}
+    assert [value.name for value in outcome.finding.values] == [
+        f"peptides_struct, {kind}: mae" for kind in ("GCN", "GCN-SSM", "kGCN-SSM")
+    ]
+    assert all(value.ours > 0 for value in outcome.finding.values)
+
+
+def test_without_its_files_the_reproduction_says_so(data, tmp_path, capsys):
+    experiment._task.cache_clear()
+    assert main(["reproduce", "arroyo2025/peptides", "--preset", "smoke", "--out", str(tmp_path)]) == 2
+    assert "peptide_structure_dataset.csv.gz is not downloaded" in capsys.readouterr().err
+
+
 def test_without_rdkit_one_sentence_says_what_to_install(stored, monkeypatch):
     monkeypatch.setitem(sys.modules, "rdkit", None)
     with pytest.raises(ValueError, match=r"^molecules need RDKit: python -m pip install 'jaxgnn\[molecules\]'$"):
@@ -148,7 +169,6 @@ def test_without_rdkit_one_sentence_says_what_to_install(stored, monkeypatch):
 def test_unknown_names_and_missing_files_are_refused(data, monkeypatch):
     with pytest.raises(ValueError, match=r"^name='zinc' is not known: allowed are peptides_func, peptides_struct$"):
         load_peptides("zinc")
-    pytest.importorskip("rdkit")
     with pytest.raises(DataError, match=r"peptide_multi_class_dataset\.csv\.gz is not downloaded"):
         load_peptides("peptides_func")
 
