@@ -174,7 +174,7 @@ REPRODUCTION = Reproduction(
         "cpu": Config(),
         "paper": Config(graphs=(5120, 640, 1280), seeds=4, epochs=1500),
     },
-    cost={"smoke": "seconds", "cpu": "not measured", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "15 min, beside other work", "paper": "not run"},
     cells=cells,
     show=show,
 )

@@ -37,17 +37,20 @@ class Config:
       dataset: a name that `jaxgnn data list` shows.
       depth, width: of the network.
       layer: kind of layer.
+      edges: directed edges of a csbm, as in `jaxgnn bench`; 0 for the named data set.
     """
 
     dataset: str = "csbm"
     depth: int = 64
     width: int = 64
     layer: str = "gcn"
+    edges: int = 0
 
 
 def run(config: Config) -> tuple[float, dict[str, float]]:
     """Seconds a step, and thread-seconds a step by kind of operation."""
-    case = Case("depth", config.dataset, layer=config.layer, depth=config.depth, width=config.width)
+    size = {"layer": config.layer, "depth": config.depth, "width": config.width, "edges": config.edges}
+    case = Case("edges" if config.edges else "depth", "csbm" if config.edges else config.dataset, **size)
     call = training(case, time.perf_counter).call
     for _ in range(2):
         jax.block_until_ready(call())

@@ -118,7 +118,7 @@ REPRODUCTION = Reproduction(
         "cpu": Config(),
         "paper": Config(depth=512, width=256, seeds=10, steps=1000),
     },
-    cost={"smoke": "seconds", "cpu": "not measured", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "21 min, beside other work", "paper": "not run"},
     cells=cells,
     show=show,
 )

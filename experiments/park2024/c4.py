@@ -158,7 +158,7 @@ REPRODUCTION = Reproduction(
         "cpu": Config(),
         "paper": Config(widths=(16, 64, 256, 1024), steps=1000),
     },
-    cost={"smoke": "seconds", "cpu": "not measured", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "50 min, beside other work", "paper": "not run"},
     cells=cells,
     show=show,
 )
