@@ -166,7 +166,7 @@ REPRODUCTION = Reproduction(
         "cpu": Config(),
         "paper": Config(tuple(range(2, 16)), 40, 64, seeds=5, steps=60000, learning_rates=(1e-4, 5e-4)),
     },
-    cost={"smoke": "seconds", "cpu": "82 min, beside other work", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "52 min, beside other work", "paper": "not run"},
     cells=cells,
     show=show,
 )

@@ -153,7 +153,7 @@ REPRODUCTION = Reproduction(
             learning_rate=5e-3,
         ),
     },
-    cost={"smoke": "seconds", "cpu": "106 min, beside other work", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "101 min, beside other work", "paper": "not run"},
     cells=cells,
     show=show,
 )
