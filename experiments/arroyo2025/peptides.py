@@ -93,7 +93,7 @@ def _train(config: Config, dataset: str, kind: str) -> Arrays:
     per_epoch = task.batches_per_epoch
     rate = {"learning_rate": config.learning_rate, "evaluate_every": per_epoch}
     result = jg.train(model, task, seeds=config.seeds, steps=config.epochs * per_epoch, **rate)
-    return {"score": result.score, "val_score": result.val_score}
+    return {"score": result.score}
 
 
 def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Finding:

@@ -147,11 +147,21 @@ def test_networks_are_trained_on_files_of_this_format(stored, tmp_path):
     pytest.importorskip("rdkit")
     with pytest.warns(UserWarning, match="no SHA-256 is known"):
         outcome = reproduce(reproduction("arroyo2025/peptides"), "smoke", tmp_path)
-    assert outcome.finding.verdict in {"reproduced", "partly", "not reproduced"}
     assert [value.name for value in outcome.finding.values] == [
         f"peptides_struct, {kind}: mae" for kind in ("GCN", "GCN-SSM", "kGCN-SSM")
     ]
     assert all(value.ours > 0 for value in outcome.finding.values)
+
+
+def test_the_verdict_knows_which_metric_is_better_where_it_is_less():
+    def verdict(gcn, ssm, khop):
+        scores = dict(zip(("GCN", "GCN-SSM", "kGCN-SSM"), (gcn, ssm, khop), strict=True))
+        cells = {f"{d}, {k}": {"score": np.array([s])} for d in experiment.METRICS for k, s in scores.items()}
+        return {d: experiment.show(experiment.Config((d,)), cells).verdict for d in experiment.METRICS}
+
+    assert verdict(0.3, 0.4, 0.5) == {"peptides_func": "reproduced", "peptides_struct": "not reproduced"}
+    assert verdict(0.5, 0.4, 0.3) == {"peptides_func": "not reproduced", "peptides_struct": "reproduced"}
+    assert verdict(0.4, 0.3, 0.5) == dict.fromkeys(experiment.METRICS, "partly")
 
 
 def test_without_its_files_the_reproduction_says_so(data, tmp_path, capsys):
