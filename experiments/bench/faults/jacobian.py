@@ -1,0 +1,3 @@
+from jaxgnn.experiments.bench.faults.fault import Fault
+
+FAULTS: tuple[Fault, ...] = ()
