@@ -1,3 +1,63 @@
-from jaxgnn.experiments.bench.faults.fault import Fault
+"""Faults of measures, probes, backward errors, stationarity and landscape."""
 
-FAULTS: tuple[Fault, ...] = ()
+from jaxgnn.experiments.bench.faults.fault import Fault, faults
+
+FAULTS: tuple[Fault, ...] = (
+    *faults(
+        "jaxgnn/landscape.py",
+        "tests/test_landscape.py",
+        ("jnp.linalg.norm, axis=-2", "jnp.linalg.norm, axis=-1"),
+        ("* np.abs(vectors[-1]) + rounding", "* np.abs(vectors[0]) + rounding"),
+        ("* np.abs(vectors[-1]) + rounding", "* np.abs(vectors[-1])"),
+        ('indexing="ij"', 'indexing="xy"'),
+        ("float(errors[0]), float(errors[-1])", "float(errors[-1]), float(errors[0])"),
+        ("np.linspace(-radius, radius, points)", "np.linspace(-radius, radius, points + 1)[:-1]"),
+    ),
+    *faults(
+        "jaxgnn/stationary.py",
+        "tests/test_stationary.py",
+        ("/ (v.size - 1))", "/ v.size)"),
+        ("gain = np.sqrt(2.0)", "gain = 2.0"),
+        ("_frobenius(A) * _frobenius(B)[-1]", "_frobenius(A) * _frobenius(B)[0]"),
+        ("np.sqrt(np.mean(x0**2))", "np.sqrt(np.sum(x0**2) / len(x0))"),
+        ("P[k % len(P)] @", "P[min(k, len(P) - 1)] @"),
+        ("v = np.sqrt(P.degree) if", "v = np.asarray(P.degree) if"),
+        ("off = _frobenius(S.transpose(0, 2, 1) @ T)", "off = _frobenius(S) * _frobenius(T)"),
+    ),
+    *faults(
+        "jaxgnn/readout.py",
+        "tests/test_readout.py",
+        ("(correct > others).all()", "(correct >= others).all()"),
+        ("np.sqrt(np.sum(Z**2) + rows.size * train_bias)", "np.sqrt(np.sum(Z**2))"),
+        ("point.loss + tau / 2 *", "point.loss + tau *"),
+        ("np.linalg.norm(E.sum(axis=0)) * train_bias))", "np.linalg.norm(E.sum(axis=0))))"),
+        ("found[-1].gradient_norm <= tolerance", "found[-1].gradient_norm <= 10 * tolerance"),
+        ("fit.newton(fit.first(0.0), 0.0, 0.1 * tolerance)", "fit.newton(fit.first(0.0), 0.0, 100 * tolerance)"),
+        ("relative = norm / scale if scale else 0.0", "relative = norm / scale / rows.size if scale else 0.0"),
+        ("db = step[0] - self.mean @ dR", "db = step[0]"),
+    ),
+    *faults(
+        "jaxgnn/probe.py",
+        "tests/test_probe.py",
+        (
+            "jnp.concatenate([gradients.encoder[None], gradients.blocks.features])",
+            "jnp.concatenate([gradients.blocks.features, gradients.encoder[None]])",
+        ),
+        ("if g.ndim > 2", "if g.ndim > 1"),
+    ),
+    *faults(
+        "jaxgnn/backward.py",
+        "tests/test_backward.py",
+        ("step = alphas + eigenvalue * scales", "step = alphas + 1.1 * eigenvalue * scales"),
+        ("np.cumprod(step[::-1])[::-1]", "np.cumprod(step)[::-1]"),
+        ('"row": (0.0, 1.0)}', '"row": (1.0, 0.0)}'),
+        ("inside = labels == np.argmax(counts)", "inside = labels == 0"),
+        ("A, B = A / _norm(A), B / _norm(B)", "A, B = A / _norm(A), B"),
+        ("jnp.sqrt(jnp.finfo(B.dtype).eps)", "1.0"),
+        ("prediction = mean(slope) * G", "prediction = mean(slope * G)"),
+        (
+            '_HOMOGENEOUS = ("identity", "relu", "leaky_relu")',
+            '_HOMOGENEOUS = ("identity", "relu", "leaky_relu", "tanh")',
+        ),
+    ),
+)

@@ -1,3 +1,89 @@
-from jaxgnn.experiments.bench.faults.fault import Fault
+"""Faults of the graph, P, segments, rewiring, partitions and sparse features."""
 
-FAULTS: tuple[Fault, ...] = ()
+from jaxgnn.experiments.bench.faults.fault import Fault, faults
+
+FAULTS: tuple[Fault, ...] = (
+    *faults(
+        "jaxgnn/graph.py",
+        "tests/test_graph.py tests/test_backward.py -k 'eigenvalue or degree or metropolis or loop or row_sums'",
+        ('which="LM"', 'which="LA"'),
+        ("np.sort(moduli)[-2]", "np.sort(moduli)[-1]"),
+        ("nodes.size < 200", "nodes.size < 2"),
+        ("np.maximum(degree[rows], degree[columns])", "np.minimum(degree[rows], degree[columns])"),
+        ("degree = np.asarray(A.sum(axis=1)).ravel()", "degree = np.asarray(A.sum(axis=0)).ravel()"),
+        ("(A.diagonal() == 0)", "(A.diagonal() >= 0)"),
+        ("np.flatnonzero(labels == np.argmax(np.bincount(labels)))", "np.flatnonzero(labels == 0)"),
+    ),
+    *faults(
+        "jaxgnn/graph.py",
+        "tests/test_graph.py -k 'hops or aggregate or components or duplicates or union'",
+        ("sp.csr_matrix(frontier - frontier.multiply(reached))", "sp.csr_matrix(frontier)"),
+        ("index % hops", "jnp.minimum(index, hops - 1)"),
+        ("return total / jnp.maximum(degree, 1).reshape", "return total / (degree + 1).reshape"),
+        ("connected_components(adjacency, directed=False)", "connected_components(adjacency, connection='strong')"),
+        ("jnp.where(mask > 0, messages, -jnp.inf)", "jnp.where(mask > 0, messages, 0)"),
+        ("messages if mask is None else messages * mask", "messages"),
+    ),
+    *faults(
+        "jaxgnn/propagation.py",
+        "tests/test_propagation.py -k 'equal_the_dense or heavy or adjoint or transpose or degree or norm'",
+        ("return out + _apply(packed.rest, X, num_rows) if packed.rest.senders.shape[0] else out", "return out"),
+        ("transpose=not transpose, **params)", "transpose=transpose, **params)"),
+        ("symmetric = (matrix != transposed).nnz == 0", "symmetric = ((matrix != 0) != (transposed != 0)).nnz == 0"),
+        ("rows = np.flatnonzero(degree > k)", "rows = np.flatnonzero(degree > k + 1)"),
+        ("return_singular_vectors=False, tol=1e-8)", "return_singular_vectors=False, tol=1e-2)"),
+        ("np.linalg.norm(matrix.toarray(), 2)", "abs(np.linalg.eigvals(matrix.toarray())).max()"),
+    ),
+    *faults(
+        "jaxgnn/propagation.py",
+        "tests/test_packing.py -k 'slots or bound'",
+        ("rows_longer * _SEGMENT_COST > degree.size", "rows_longer * _SEGMENT_COST > 2 * degree.size"),
+    ),
+    *faults(
+        "jaxgnn/segment.py",
+        "tests/test_segment.py tests/test_graph.py -k 'segment or aggregate'",
+        ("return total / jnp.maximum(count, 1).reshape((-1,)", "return total / (count + 1e-3).reshape((-1,)"),
+        ("jnp.where(top == -jnp.inf, 0, top)", "top"),
+        ("total / jnp.maximum(count, 1), top)", "total, top)"),
+    ),
+    *faults(
+        "jaxgnn/rewiring.py",
+        "tests/test_rewiring.py -k 'not cora'",
+        ("2 * triangles / high + triangles / low", "2 * triangles / low + triangles / high"),
+        ("max([1, *counts])", "min([1, *counts])"),
+        ("out=x.copy(), where=degree > 0)", "out=x.copy(), where=degree > 0) * 0.9"),
+        ("x = x - root * (root @ x) / max(degree.sum(), 1.0)", "x = x"),
+        ("np.sqrt([1.0 + len(S)", "np.sqrt([2.0 + len(S)"),
+        ("np.exp(temperature * (x - x.max()))", "np.exp(x - x.max())"),
+        ("curvature[largest] > remove_above", "curvature[largest] >= remove_above"),
+        ("max(gamma, through_i[k] + 1, through_j[l] + 1)", "max(gamma, through_i[k], through_j[l] + 1)"),
+        ("changed |= {(i, j) for", "changed = {(i, j) for"),
+        ("if low == 1:", "if low == 0:"),
+        ("for _ in range(initial_steps):", "for _ in range(initial_steps + 1):"),
+        ("lambda edge: (-curvature[edge], edge)", "lambda edge: (curvature[edge], edge)"),
+        ("only_i = neighbours[i] - neighbours[j] - {j}", "only_i = neighbours[i] - {j}"),
+    ),
+    *faults(
+        "jaxgnn/partition.py",
+        "tests/test_partition.py",
+        ("return min((given, close), key", "return max((given, close), key"),
+        ("halo = np.maximum(halo, read)", "halo = halo"),
+        ("int(outside.sum())", "int(np.unique(columns[outside]).size)"),
+        ("taken(np.asarray(graph.propagation.degree), order)", "np.resize(graph.propagation.degree, N)"),
+        (
+            "node_mask = taken(np.ones(place.size, np.float32) if",
+            "node_mask = taken(np.ones(order.size, np.float32) if",
+        ),
+        ("np.asarray(features)[edges]", "np.asarray(features)"),
+        (
+            "reader, column = place[entries.row] // m, place[entries.col]",
+            "reader, column = place[entries.row] // m, entries.col",
+        ),
+    ),
+    *faults(
+        "jaxgnn/sparse_features.py",
+        "tests/test_sparse_features.py",
+        ("return inputs @ kernel + self.param", "return inputs @ kernel + 0 * self.param"),
+        ("transposed = sp.csr_matrix(matrix.T)", "transposed = sp.csr_matrix(2 * matrix.T)"),
+    ),
+)

@@ -1,3 +1,68 @@
-from jaxgnn.experiments.bench.faults.fault import Fault
+"""Faults of layers."""
 
-FAULTS: tuple[Fault, ...] = ()
+from jaxgnn.experiments.bench.faults.fault import Fault, faults
+
+
+def _of(layer: str, name: str, *changes: tuple[str, ...]) -> tuple[Fault, ...]:
+    return faults(
+        f"jaxgnn/layers/{layer}.py", f"tests/layers/test_layers.py -k '(equation or lipschitz) and {name}'", *changes
+    )
+
+
+FAULTS: tuple[Fault, ...] = (
+    *_of(
+        "cheb",
+        "cheb",
+        ("-2 * (P @ T) - before", "-2 * (P @ T) + before"),
+        ("-(P @ X) if k == 1", "P @ X if k == 1"),
+        ("2 * norm * bounds[-1] + bounds[-2]", "2 * norm * bounds[-1] - bounds[-2]"),
+        ("math.cosh(k * math.acosh(max(norm, 1.0)))", "2 * math.cosh(k * math.acosh(max(norm, 1.0)))"),
+    ),
+    *_of(
+        "appnp",
+        "appnp",
+        ("+ self.alpha * X", "+ self.alpha * Z"),
+        ("jax.lax.fori_loop(0, self.K, step, X)", "jax.lax.fori_loop(1, self.K, step, X)"),
+        ("rate**self.K + self.alpha", "self.alpha"),
+    ),
+    *_of(
+        "gcnii",
+        "gcnii",
+        ("jnp.asarray(index, X.dtype) + 1", "jnp.asarray(index, X.dtype) + 2"),
+        ("beta = jnp.log1p(", "beta = jnp.log("),
+        ("(abs(1 - beta) + beta * c)", "(abs(1 - beta) + beta)"),
+    ),
+    *_of("a_dgn", "a_dgn", ("X @ (W.T - W)", "X @ (W - W.T)"), ("math.hypot(2 * c, self.gamma)", "2 * c")),
+    *_of("gin", "gin", ("own = (1 + self.eps) * X", "own = X"), ("(own + graph.aggregate(", "(own - graph.aggregate(")),
+    *_of(
+        "sage",
+        "sage",
+        ("return c * (operator_norm(A) + 1)", "return c * operator_norm(A)"),
+        ("math.sqrt(np.max(A.sum(axis=0), initial=0.0))", "math.sqrt(np.max(A.sum(axis=1), initial=0.0))"),
+    ),
+    *_of(
+        "gat",
+        "gat",
+        ("H.mean(axis=1)", "H.sum(axis=1)"),
+        ("graph.at_senders(s) + graph.at_receivers(r)", "graph.at_senders(r) + graph.at_receivers(s)"),
+    ),
+    *_of(
+        "gatv2",
+        "gatv2",
+        ("drop(on_self), S)", "drop(on_self), R)"),
+    ),
+    *_of("attention", "gat", ("jnp.asarray(graph.senders != graph.receivers)", "jnp.asarray(graph.senders >= 0)")),
+    *_of(
+        "gated_gcn",
+        "gated_gcn",
+        ("graph.at_receivers(key) + graph.at_senders(query)", "graph.at_senders(key) + graph.at_receivers(query)"),
+        ('linear("key_edge")(E) + linear("query_edge")(E)', 'linear("key_edge")(E) + 0 * linear("query_edge")(E)'),
+    ),
+    *_of(
+        "grand",
+        "grand",
+        ("query / math.sqrt(shape[-1])", "query / math.sqrt(columns)"),
+        ("X[:, None])[:, 0] - X", "X[:, None])[:, 0]"),
+    ),
+    *_of("sgc", "sgc", ("graph.propagation.norm() ** self.K * c", "graph.propagation.norm() * c")),
+)

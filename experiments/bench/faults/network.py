@@ -1,3 +1,139 @@
-from jaxgnn.experiments.bench.faults.fault import Fault
+"""Faults of the network: stack, residuals, bounds, norms, state space, DropEdge, layer functions."""
 
-FAULTS: tuple[Fault, ...] = ()
+from jaxgnn.experiments.bench.faults.fault import Fault, faults
+
+FAULTS: tuple[Fault, ...] = (
+    *faults(
+        "jaxgnn/bounds.py",
+        "tests/test_bounds.py",
+        ("jnp.sqrt(W.shape[0])", "jnp.sqrt(W.shape[1])"),
+        ("return W / jnp.maximum(1.0, _norm(W) / c)", "return W / jnp.maximum(1.0, _norm(W) / c + 1e-4)"),
+        ("jnp.diagonal(R) < 0, -1.0, 1.0", "jnp.diagonal(R) < 0, 1.0, -1.0"),
+        ("jnp.linalg.solve(I + A, I - A)", "jnp.linalg.solve(I - A, I + A)"),
+        ("next_u = W @ (v / _norm(v))", "next_u = W @ v"),
+        ("steps: int = 1)", "steps: int = 2)"),
+        ("_norm(u), steps=30)", "_norm(u), steps=3)"),
+        (
+            "largest = jax.lax.stop_gradient(jnp.max(jnp.abs(W), initial=0.0))",
+            "largest = jnp.max(jnp.abs(W), initial=0.0)",
+            "the scale cancels, and its derivative with it",
+        ),
+    ),
+    *faults(
+        "jaxgnn/state_space.py",
+        "tests/test_state_space.py",
+        ("return X @ M.T if", "return X @ M if"),
+        ("limit = (3 / width) ** 0.5", "limit = (1 / width) ** 0.5"),
+        ("minval=1 - spread, maxval=1.0", "minval=1 - spread / 2, maxval=1.0"),
+        ("rotation.at[-1, -1].set(moduli[-1])", "rotation.at[-1, -1].set(1.0)"),
+        ("moduli[:pairs] * jnp.cos(angles), moduli[:pairs]", "moduli[:pairs] * jnp.cos(angles), 0.99 * moduli[:pairs]"),
+        (
+            "space.input_scale * _matrix(space.input, width, space.spread",
+            "space.input_scale * _matrix(space.input, width, 0.0",
+        ),
+        ("maxval=jnp.pi)", "maxval=jnp.pi / 2)"),
+    ),
+    *faults(
+        "jaxgnn/residuals.py",
+        "tests/test_residuals.py",
+        ("return (1 - s) * R + s * given.x0, state", "return R + s * given.x0, state"),
+        ("g * X + (1 - g) * R", "(1 - g) * X + g * R"),
+        ("(given.index + 1).astype", "(given.index + 2).astype"),
+        ("- self.alpha * X)", "- self.alpha * state)"),
+        ("return (1 - tau) * X + tau * R", "return tau * X + (1 - tau) * R"),
+        (
+            "given.graph.at_senders(R) - given.graph.at_receivers(R)",
+            "given.graph.at_senders(R) - given.graph.at_receivers(X)",
+        ),
+    ),
+    *faults(
+        "jaxgnn/dynamics.py",
+        "tests/test_model.py tests/test_bounds.py -k 'dynamics or lipschitz'",
+        ('{"gelu": 1.13}', '{"gelu": 1.0}'),
+        ('"initial": (0.0, abs(1 - s))', '"initial": (s, abs(1 - s))'),
+        ('"identity": 1 + bound', '"identity": bound'),
+        ('"scaled": 1 + s * bound', '"scaled": s + bound'),
+        ("return abs(modulus) * kept, added", "return kept, added"),
+        ("np.abs(M).max()) for M", "np.abs(M).mean()) for M"),
+        ('"scaled": (1.0, s)', '"scaled": (s, 1.0)'),
+        ("model.ssm.modulus + model.ssm.input_scale * bound", "model.ssm.modulus + bound"),
+    ),
+    *faults(
+        "jaxgnn/dropedge.py",
+        "tests/test_dropedge.py",
+        ("return (uniform >= rate) | (senders == receivers)", "return uniform >= rate"),
+        ("jnp.minimum(senders, receivers), jnp.maximum(senders, receivers)", "senders, receivers"),
+        ("missing = 1 - _row_sums(forward, n)", "missing = 0.9 - _row_sums(forward, n)"),
+        ("mask = mask & (jnp.asarray(graph.edge_mask) > 0)", "mask = mask"),
+        ("return (uniform >= rate)", "return (uniform >= 1.2 * rate)"),
+        ("lambda s, r, w: w * factor[s] * other[r])", "lambda s, r, w: w * factor[r] * other[s])"),
+        ("power = 0.5 if P.normalisation.startswith", "power = 1.0 if P.normalisation.startswith"),
+    ),
+    *faults(
+        "jaxgnn/norms.py",
+        "tests/test_norms.py",
+        ("momentum=0.9", "momentum=0.99"),
+        ("jnp.sum(H**2, axis=1, keepdims=True)", "jnp.mean(H**2, axis=1, keepdims=True)"),
+        ("use_running_average=not train", "use_running_average=train"),
+        ("return H - row_mean(graph, H)", "return H - 0.99 * row_mean(graph, H)"),
+        ("max(d // 2, 1)", "max(d, 1)"),
+        ("/ jnp.maximum(jnp.sum(mask), 1)", "/ max(X.shape[0], 1)"),
+        ("s = nn.softmax(", "s = nn.sigmoid("),
+    ),
+    *faults(
+        "jaxgnn/stack.py",
+        "tests/test_stack.py -k 'scan_is_the_loop or chunks or bound or half or own_dropout or instance or receptive'",
+        ("init=self.is_initializing())", "init=True)"),
+        ("graph = drop_edges(graph, self.dropedge", "graph = drop_edges(graph, self.dropout"),
+        ("nn.Dropout(self.dropout, deterministic=not train)(X)", "nn.Dropout(self.dropout, deterministic=train)(X)"),
+        (
+            'split_rngs={"params": not share_weights, "dropout": True}',
+            'split_rngs={"params": not share_weights, "dropout": False}',
+        ),
+        ("X = rounded(X.astype(_wide(kept_as)), self.compute_dtype)", "X = X.astype(_wide(kept_as))"),
+    ),
+    *faults(
+        "jaxgnn/stack.py",
+        "tests/test_norms.py -k padding",
+        ("X_next = jnp.where(jnp.asarray(graph.node_mask)[:, None] > 0, X_next, 0)", "X_next = X_next"),
+    ),
+    *faults(
+        "jaxgnn/model.py",
+        "tests/test_train.py -k 'dropout_and_dropedge or running_means'",
+        ("rates = self.dropout + self.input_dropout + self.dropedge", "rates = self.dropout + self.input_dropout"),
+        ("rates = self.dropout + self.input_dropout + self.dropedge", "rates = self.dropout + self.dropedge"),
+        ('and self.bound != "spectral"', ""),
+        ('_NORMS_WITHOUT_STATE = ("none",', '_NORMS_WITHOUT_STATE = ("none", "batch",'),
+    ),
+    *faults(
+        "jaxgnn/model.py",
+        "tests/test_residuals.py -k jumping",
+        ("weights[index + 1] * X, weights[0] * x0", "weights[index] * X, weights[0] * x0"),
+        (
+            "return lambda jumped, X, index: jnp.maximum(jumped, X), x0",
+            "return lambda jumped, X, index: jnp.maximum(jumped, X), 0 * x0",
+        ),
+        ("nn.initializers.constant(1 / (self.blocks + 1))", "nn.initializers.constant(1 / self.blocks)"),
+    ),
+    *faults(
+        "jaxgnn/model.py",
+        "tests/test_model.py -k 'dropout or ends'",
+        ("x = self.input_drop(x, deterministic=not train)", "x = self.input_drop(x, deterministic=True)"),
+        ('{"heads": 1} if "heads"', '{} if "heads"'),
+        ("deterministic=not train)\n        logits", "deterministic=True)\n        logits"),
+    ),
+    *faults(
+        "jaxgnn/layer_function.py",
+        "tests/test_model.py tests/test_residuals.py -k 'layer_fn or scan or segment'",
+        ("shared=shared, train=False)", "shared=shared, train=True)"),
+        (
+            "_states(function, common, shared, before, own, index)",
+            "_states(function, common, shared, before, own, index - 1)",
+        ),
+        ("np.arange(start, stop, dtype=np.int32)", "np.arange(stop - start, dtype=np.int32)"),
+        (
+            "of_layer(model, params, index), shared, carry[1], index, carry[0]",
+            "of_layer(model, params, index), shared, carry[1], index, carry[0] * 1.0001",
+        ),
+    ),
+)

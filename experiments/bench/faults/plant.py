@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -155,14 +156,18 @@ def plant(
 ) -> list[Outcome]:
     """Outcomes of the faults, in their order; `done` hears of each, in the order in which they come.
 
+    Tests run once without a fault, and then with each of theirs; `jobs` selections of tests at a time.
+
     passed: selections known to pass without a fault; `tests_passed` hears of every further one.
     """
     outcomes: dict[int, Outcome] = {}
+    lock = threading.Lock()
 
     def say(number: int, result: str, by: str, seconds: float) -> None:
         fault = faults[number]
-        outcomes[number] = Outcome(fault, fault.line(root), result, by, seconds)
-        done(outcomes[number])
+        with lock:
+            outcomes[number] = Outcome(fault, fault.line(root), result, by, seconds)
+            done(outcomes[number])
 
     applicable = []
     for number, fault in enumerate(faults):
@@ -176,32 +181,29 @@ def plant(
 
     with copies(root, jobs) as free, ThreadPoolExecutor(jobs) as pool:
 
-        def within(task: Callable[..., tuple], *arguments) -> tuple:
+        def together(tests: str, numbers: list[int]) -> None:
             copy = free.get()
             try:
-                return task(copy, *arguments, limit)
+                if tests not in passed:
+                    run = run_tests(copy, tests, limit)
+                    if run.code != 0:
+                        why = f"pytest {tests} exits {run.code} without it: {run.failed or run.tail}"
+                        for number in numbers:
+                            say(number, NOT_RUN, why, 0.0)
+                        return
+                    with lock:
+                        tests_passed(tests)
+                for number in numbers:
+                    say(number, *_planted(copy, faults[number], limit))
             finally:
                 free.put(copy)
 
+        selections: dict[str, list[int]] = {}
+        for number in applicable:
+            selections.setdefault(faults[number].tests, []).append(number)
         try:
-            selections = list(dict.fromkeys(faults[number].tests for number in applicable))
-            first = {pool.submit(within, run_tests, tests): tests for tests in selections if tests not in passed}
-            wrong: dict[str, Run] = {}
-            for future in as_completed(first):
-                run, tests = future.result(), first[future]
-                if run.code == 0:
-                    tests_passed(tests)
-                else:
-                    wrong[tests] = run
-            later = {}
-            for number in applicable:
-                if (tests := faults[number].tests) in wrong:
-                    run = wrong[tests]
-                    say(number, NOT_RUN, f"pytest {tests} exits {run.code} without it: {run.failed or run.tail}", 0.0)
-                else:
-                    later[pool.submit(within, _planted, faults[number])] = number
-            for future in as_completed(later):
-                say(later[future], *future.result())
+            for future in as_completed([pool.submit(together, *selection) for selection in selections.items()]):
+                future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
