@@ -89,6 +89,18 @@ def test_even_ring_has_no_eigenvalue_minus_one(graphs):
     assert values.min() == pytest.approx(-1 / 3)
 
 
+@pytest.mark.parametrize("half", [4, 120])  # by LAPACK below 200 nodes, by Lanczos above
+def test_the_second_eigenvalue_is_the_second_largest_modulus(half):
+    # The pairs of a complete bipartite graph, after a component of two: (I + A) / (h + 1) has 1, 1 / (h + 1) and
+    # (1 - h) / (h + 1), whose modulus is the second largest.
+    left, right = np.divmod(np.arange(half * half), half)
+    senders, receivers = np.append(2 + left, 0), np.append(2 + half + right, 1)
+    edges = {"senders": np.append(senders, receivers), "receivers": np.append(receivers, senders)}
+    for normalisation in ("sym", "doubly"):
+        graph = jg.prepare(**edges, num_nodes=2 * half + 2, normalisation=normalisation)
+        np.testing.assert_allclose(jg.graph.second_eigenvalue(graph), (half - 1) / (half + 1), rtol=1e-8)
+
+
 def test_row_sums(edges):
     np.testing.assert_allclose(matrix(edges, "row").sum(1), 1, rtol=1e-14)
     rows = matrix(edges, "row", loops=False).sum(1)

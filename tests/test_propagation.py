@@ -229,6 +229,15 @@ def test_degree_is_the_row_sum_of_the_normalised_matrix(edges):
         np.testing.assert_array_equal(jg.prepare(**edges, normalisation=normalisation).propagation.degree, A.sum(1))
 
 
+@pytest.mark.parametrize("n", [9, 900])  # by LAPACK up to 800 nodes, by Lanczos above
+def test_the_norm_is_the_largest_singular_value(graphs, n):
+    for edges in (graphs.path(n), graphs.star(n)):
+        P = jg.prepare(**edges, normalisation="row").propagation
+        # P P^T of a path and of a star is no multiple of the identity: the norm is above 1, the largest eigenvalue.
+        assert P.norm() == pytest.approx(np.linalg.norm(P.dense(), 2), rel=1e-9)
+        assert P.norm() > 1 + 1e-3
+
+
 def test_double_transpose_is_the_matrix(graphs, backend):
     P = jg.prepare(**graphs.directed(), normalisation="row", backend=backend).propagation
     assert P.shape == (12, 12)
