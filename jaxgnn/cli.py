@@ -46,7 +46,7 @@ from jaxgnn.report.spectrum import HEADER as HEADER_OF_SPECTRUM
 from jaxgnn.report.spectrum import headline as headline_of_spectrum
 from jaxgnn.report.spectrum import table as table_of_spectrum
 from jaxgnn.report.spectrum import write_spectrum
-from jaxgnn.report.terminal import print_scores, print_table, progress_bar
+from jaxgnn.report.terminal import print_scores, print_table, progress_bar, tolerant
 from jaxgnn.report.training import HEADER, table, write_training
 from jaxgnn.report.training import headline as headline_of_training
 from jaxgnn.spectrum import Spectrum, SpectrumConfig
@@ -423,6 +423,8 @@ Command = tyro.conf.OmitSubcommandPrefixes[
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        tolerant(stream)
     if arguments == ["--version"]:
         print(__version__)
         return 0

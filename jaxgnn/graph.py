@@ -206,7 +206,10 @@ def _khops(A: sp.csr_matrix, hops: int, normalisation: str, loops: bool | None) 
         # Every pair at distance k comes from one at distance k - 1 and an edge; six arrays of 4 or 8 bytes a pair.
         pairs = min(n * n, int(np.diff(step.indptr) @ np.asarray((frontier != 0).sum(axis=0)).ravel())) if n else 0
         require_memory(
-            64 * (pairs + sum(g.nnz for g in graphs)), f"finding the pairs at distance {k}", f"at most {k - 1} hops"
+            64 * (pairs + sum(g.nnz for g in graphs)),
+            f"finding the pairs at distance {k}",
+            f"at most {k - 1} hops",
+            on_host=True,
         )
         frontier = (step.astype(np.int32) @ frontier.astype(np.int32)).astype(bool).astype(np.int8)
         frontier = sp.csr_matrix(frontier - frontier.multiply(reached))

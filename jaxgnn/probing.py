@@ -254,7 +254,9 @@ def _described(shape: Geometry, graph: Any) -> dict[str, Any]:
 
 
 def _summary(values: np.ndarray) -> Any:
-    """Median, lowest and highest over seeds, by layer."""
+    """Median, lowest and highest over seeds, by layer; empty where there is no layer (pairs of layers, of one)."""
+    if not values.size:
+        return {"median": [], "low": [], "high": []}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a layer where every seed is NaN
         low, median, high = np.nanquantile(values, (0, 0.5, 1), axis=0)

@@ -153,7 +153,9 @@ class Propagation:
 
     def dense(self) -> Float[np.ndarray, "n n"]:
         """P as a dense float64 array. Raises MemoryError, saying how much it needs, where it does not fit."""
-        require_memory(8 * self.num_nodes**2, f"a dense {self.num_nodes} x {self.num_nodes} P", "P @ X or P.sparse()")
+        require_memory(
+            8 * self.num_nodes**2, f"a dense {self.num_nodes} x {self.num_nodes} P", "P @ X or P.sparse()", on_host=True
+        )
         return self.sparse().toarray()
 
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgnn.data.errors import DataError
-from jaxgnn.report.reproduction import Finding, write_finding
+from jaxgnn.report.reproduction import Finding, judged, write_finding
 from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
 
 PAPERS = ("park2024", "arroyo2025", "keriven2025")
@@ -98,7 +98,7 @@ def names() -> tuple[str, ...]:
     for paper in PAPERS:
         package = importlib.import_module(f"jaxgnn.experiments.{paper}")
         for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
-            if _SIGN in (Path(package.__path__[0]) / f"{module}.py").read_text():
+            if _SIGN in (Path(package.__path__[0]) / f"{module}.py").read_text("utf-8"):
                 found.append(f"{paper}/{module}")
     return tuple(found)
 
@@ -151,7 +151,7 @@ def reproduce(
         settings = {"name": reproduction.name, "preset": preset, "config": asdict(config)}
         write_json(where, settings | environment())
     seconds = sum(float(arrays.pop("_seconds")) for arrays in measured.values())
-    finding = reproduction.show(config, measured)
+    finding = judged(reproduction.show(config, measured), preset)
     return Outcome(reproduction, preset, finding, seconds, json.loads(where.read_text()))
 
 

@@ -22,7 +22,7 @@ from jaxgnn.jacobian import (
 from jaxgnn.jacobian import sensitivity as node_sensitivity
 from jaxgnn.jacobian.density import smoothed
 from jaxgnn.jacobian.statistics import stochastic
-from jaxgnn.memory import available_bytes, peak_memory
+from jaxgnn.memory import host_bytes, peak_memory
 from jaxgnn.optimisers import TrainConfig
 from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
 from jaxgnn.train import train
@@ -288,7 +288,7 @@ def choose(J: LayerJacobian, config: SpectrumConfig) -> Plan:
         method, why = config.method, "as asked for"
     elif size > config.exact_below:
         method, why = "krylov", f"n d = {size:,} is above {config.exact_below:,} (--exact-below)"
-    elif needed > 0.8 * available_bytes():
+    elif needed > 0.8 * host_bytes():
         method, why = "krylov", f"all singular values would need {needed / 2**30:.1f} GiB"
     else:
         method, why = "exact", f"n d = {size:,} is at most {config.exact_below:,} (--exact-below)"

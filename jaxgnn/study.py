@@ -166,7 +166,9 @@ class Study:
         size = n * self.width
         self.exact = size <= config.exact_below
         if self.exact:
-            require_memory(32 * size**2, f"every singular value at n*d = {size}", f"--exact-below {size - 1}")
+            require_memory(
+                32 * size**2, f"every singular value at n*d = {size}", f"--exact-below {size - 1}", on_host=True
+            )
         self.out = writable_folder(out)
         self.cells: dict[tuple[int, str], Cell] = {}
 

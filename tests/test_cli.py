@@ -1,5 +1,6 @@
 """The command line: exit codes, one-line sentences, nothing lost or half written."""
 
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from jaxgnn import memory
 from jaxgnn import study as study_module
 from jaxgnn.cli import main
 from jaxgnn.layers import LAYERS
+from jaxgnn.report.terminal import print_table, tolerant
 from jaxgnn.stack import INITIALISERS
 from jaxgnn.training import ModelConfig
 
@@ -318,6 +320,31 @@ def test_results_are_those_of_the_library(trained):
             default=vars,
         )
     )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin1"])
+def test_a_terminal_without_our_characters_is_written_to_all_the_same(monkeypatch, encoding):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+    monkeypatch.setattr(sys, "stdout", stream)
+    tolerant(stream)
+    print("σ₁ of ∂X⁽ˡ⁺¹⁾/∂X⁽ˡ⁾: 0.5 ± 0.1 ≥ μ → ∞, “café” 中")
+    print_table(["σ₁", "λ"], [["1.0 ± 0.1", "…"]])
+    written = stream.buffer.getvalue().decode(encoding)
+    assert "lambda" in written
+    if encoding == "ascii":
+        assert written.splitlines()[0] == 'sigma1 of dX(l+1)/dX(l): 0.5 +- 0.1 >= mu -> inf, "cafe" ?'
+
+
+def test_a_finished_run_on_an_ascii_terminal_is_finished(tmp_path):
+    """One layer, whose sentences and tables have characters beyond ASCII."""
+    command = ["spectrum", "--dataset", "karate", "--depth", "1", "--width", "2", "--out", str(tmp_path / "run")]
+    plain = {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-m", "jaxgnn", *command], capture_output=True, env=os.environ | plain)
+    assert done.returncode == 0, done.stderr
+    assert b"sigma1" in done.stdout
+    assert b"\npage: " in done.stdout
+    assert done.stdout.isascii()
+    assert done.stderr.isascii()
 
 
 def test_the_page_of_a_training_is_self_contained(trained):

@@ -212,3 +212,16 @@ def test_too_little_memory_is_said_before_a_folder_is_made(tmp_path, monkeypatch
     with pytest.raises(MemoryError, match="probing 3 layers of width 3 needs"):
         probing(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_one_layer_is_probed_and_has_no_pairs_of_layers(tmp_path, capsys):
+    arguments = ["probe", "--dataset", "karate", "--depth", "1", "--width", "3", "--seeds", "2", "--steps", "10"]
+    assert main([*arguments, "--when", "init", "--out", str(tmp_path)]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    numbers = results["states"]["init"]["gcn"]["layers"]
+    assert numbers["cosine"] == numbers["alignment"] == {"median": [], "low": [], "high": []}
+    assert len(numbers["errors/norm"]["median"]) == 1
+    assert len(numbers["features/norm"]["median"]) == 2
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert "Of BBᵀ: there is none, in one layer." in page
+    assert len(figures(tmp_path)) == page.count("<figcaption>")

@@ -101,8 +101,46 @@ def test_the_page_joins_the_fullest_preset(squares, tmp_path):
 
 def test_a_smoke_preset_is_not_judged(squares, tmp_path):
     made, _ = squares
+    outcome = reproduce(made, "smoke", tmp_path)
+    assert outcome.finding.verdict == "not judged"
+    page = outcome.write(tmp_path).read_text("utf-8")
+    results = json.loads((made.folder("smoke", tmp_path) / "results.json").read_text())
+    assert results["outcome"] == "not judged"
+    rows = verdicts(gather(tmp_path))
+    assert [row[1] for row in rows] == ["not judged"]
+    report = write_report(tmp_path).read_text("utf-8")
+    said = [page, json.dumps(results), str(rows), report, (tmp_path / "verdicts.md").read_text("utf-8")]
+    for text in said:
+        assert "not judged" in text
+        assert "partly" not in text
+
+
+def test_a_smoke_preset_written_with_a_verdict_is_not_reported_with_it(squares, tmp_path):
+    made, _ = squares
     reproduce(made, "smoke", tmp_path).write(tmp_path)
+    path = made.folder("smoke", tmp_path) / "results.json"
+    written = json.loads(path.read_text())
+    path.write_text(
+        json.dumps(written | {"outcome": "reproduced", "reason": "It is.", "verdict": "reproduced. It is."})
+    )
+    assert "reproduced." not in write_report(tmp_path).read_text("utf-8")
     assert [row[1] for row in verdicts(gather(tmp_path))] == ["not judged"]
+
+
+def test_what_has_no_data_is_not_available_with_any_preset(squares, tmp_path):
+    made, _ = squares
+    unavailable(made, "smoke", DataError("cora is not here")).write(tmp_path)
+    assert [row[1] for row in verdicts(gather(tmp_path))] == ["not available"]
+
+
+@pytest.mark.parametrize("content", [b'{"preset": "cp', b"\xff\xfe", b""])
+def test_damaged_results_are_named_in_a_sentence(squares, tmp_path, content, capsys):
+    made, _ = squares
+    reproduce(made, "smoke", tmp_path).write(tmp_path)
+    path = made.folder("smoke", tmp_path) / "results.json"
+    path.write_bytes(content)
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"{path} is damaged" in capsys.readouterr().err
 
 
 def test_what_has_no_data_says_so(squares, tmp_path):

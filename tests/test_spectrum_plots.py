@@ -156,6 +156,21 @@ def test_sensitivity_shows_mean_range_and_bound():
     np.testing.assert_array_equal(axes.lines[1].get_ydata(), bound)
     assert axes.collections[0].get_paths()[0].vertices[:, 1].max() == 2.0
     assert legend(figure) == ["gcn (1 of 4 are 0)", "bound"]
+    drawn = {line.get_label(): line for line in axes.lines}
+    for shown, text in zip(figure.legends[0].legend_handles, legend(figure), strict=True):
+        line = shown.lines[0] if hasattr(shown, "lines") else shown
+        for look in ("get_color", "get_linestyle"):
+            assert getattr(line, look)() == getattr(drawn[text], look)()
+        assert len(drawn[text].get_xdata())  # what the legend shows is what is drawn
+
+
+def test_every_networks_bound_has_its_own_colour_and_name():
+    distance = np.arange(3)
+    one = ByDistance(distance, np.ones(3), np.ones(3), None, np.full(3, 2.0))
+    figure = spectrum_plots.sensitivity_by_distance({"gcn": one, "mlp": one})
+    assert legend(figure) == ["gcn", "gcn: bound", "mlp", "mlp: bound"]
+    colours = [line.get_color() for line in figure.axes[0].lines]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
 
 
 def test_lyapunov_exponents_by_index():

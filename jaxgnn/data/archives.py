@@ -2,7 +2,6 @@
 
 import math
 import zipfile
-import zlib
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -24,9 +23,10 @@ def read_npz(path: Path, file: str, keys: tuple[str, ...]) -> dict[str, np.ndarr
             return {key: _read_member(archive, file, key) for key in keys}
     except DataError:
         raise
-    # RuntimeError: encrypted or unknown compression; zlib.error, EOFError: damaged; ValueError: a bad header.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
-        raise DataError(f"{file} is not a readable .npz archive: {' '.join(str(error).split())}.") from error
+    # Damaged archives raise almost any exception: of zipfile, zlib, and what parses a header as Python.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{file} is not a readable .npz archive: {reason}.") from error
 
 
 def _read_member(archive: zipfile.ZipFile, file: str, key: str) -> np.ndarray:

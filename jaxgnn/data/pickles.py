@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse
 
 from jaxgnn.data.errors import DataError
+from jaxgnn.data.opcodes import checked_pickle
 
 MAX_BYTES = 8 * 2**30
 
@@ -101,8 +102,7 @@ class _Unpickler(pickle.Unpickler):
 
 def _load(path: Path, file: str, kind: type, noun: str) -> Any:
     try:
-        with path.open("rb") as stream:
-            content = _Unpickler(stream, fix_imports=False, encoding="latin1").load()
+        content = _Unpickler(checked_pickle(path), fix_imports=False, encoding="latin1").load()
         if not isinstance(content, kind):
             raise ValueError(f"it does not hold {noun}")
         return content.build() if isinstance(content, (_Array, _CSR)) else content

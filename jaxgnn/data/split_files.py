@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxgnn.data.errors import DataError
+from jaxgnn.data.opcodes import checked_pickle
 
 _CODES = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
 
@@ -86,8 +87,7 @@ def read_split(path: Path, file: str, count: int) -> tuple[Int[np.ndarray, "..."
         number that is not one of 0 .. count - 1, one that stands twice, or an empty part.
     """
     try:
-        with path.open("rb") as stream:
-            content = _Unpickler(stream, fix_imports=False).load()
+        content = _Unpickler(checked_pickle(path), fix_imports=False).load()
         if not isinstance(content, dict) or set(content) != {"train", "val", "test"}:
             raise ValueError('it does not hold a dictionary with "train", "val" and "test"')
         parts = tuple(_integers(content[name]) for name in ("train", "val", "test"))

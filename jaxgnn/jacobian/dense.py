@@ -52,7 +52,8 @@ def svdvals(A: sp.csr_matrix) -> Float[np.ndarray, "k"]:
         A = A.T.tocsr()
     m = A.shape[0]
     # The block, what LAPACK or the small subspace takes of it again, and the Gram matrix with its reduction.
-    require_memory(8 * m * (2 * A.shape[1] + 3 * m), f"a {m} x {A.shape[1]} block of J", "extremes() and density()")
+    needed = 8 * m * (2 * A.shape[1] + 3 * m)
+    require_memory(needed, f"a {m} x {A.shape[1]} block of J", "extremes() and density()", on_host=True)
     if m <= _SMALL:
         return np.linalg.svd(A.toarray(), compute_uv=False)
     scale = float(abs(A).max())
@@ -110,7 +111,8 @@ def eigenvalues(J: Float[np.ndarray, "n n"] | sp.csr_matrix) -> Complex[np.ndarr
     values = [np.zeros(0, np.complex128), J.diagonal()[alone].astype(np.complex128)]
     for nodes in _groups(labels):
         if nodes.size > 1:
-            require_memory(24 * nodes.size**2, f"a block of J of {nodes.size} rows", "outer_eigenvalues()")
+            needed, what = 24 * nodes.size**2, f"a block of J of {nodes.size} rows"
+            require_memory(needed, what, "outer_eigenvalues()", on_host=True)
             values.append(np.linalg.eigvals(J[nodes][:, nodes].toarray()).astype(np.complex128))
     joined = np.concatenate(values)
     return joined[np.lexsort((joined.imag, joined.real, -np.abs(joined)))]

@@ -189,6 +189,7 @@ class ShiftedFactor:
             ordering.bytes,
             f"a factorisation of a {J.shape[0]} x {J.shape[1]} Jacobian",
             "products alone (certify=False)",
+            on_host=True,
         )
         self.shift = float(shift)
         self.ordering = ordering

@@ -47,7 +47,8 @@ def largest_ritz(
     block = min(block, size)
     capacity = min(size, max(3 * k, k + 16 * block))
     needed = 3 * capacity * (M + N) * products.dtype.itemsize
-    require_memory(needed, f"a Krylov space of {capacity} vectors for a {M} x {N} Jacobian", "a smaller k")
+    what = f"a Krylov space of {capacity} vectors for a {M} x {N} Jacobian"
+    require_memory(needed, what, "a smaller k", on_host=True)
     rng = generator(seed)
     U, V = (np.zeros((rows, capacity), products.dtype, order="F") for rows in (M, N))
     B = np.zeros((0, 0))

@@ -114,7 +114,8 @@ def from_pattern(products: Products, pattern: sp.csr_matrix) -> sp.csr_matrix:
     pattern.sort_indices()
     entries = pattern.nnz * rows_per_block * columns_per_block
     # Values and indices as blocks, and again as single entries.
-    require_memory(2 * entries * (products.dtype.itemsize + 8), f"a sparse Jacobian of {entries} entries", "mv and rmv")
+    needed = 2 * entries * (products.dtype.itemsize + 8)
+    require_memory(needed, f"a sparse Jacobian of {entries} entries", "mv and rmv", on_host=True)
     colouring = colour(pattern, rows_per_block=rows_per_block, columns_per_block=columns_per_block)
     blocks = np.zeros((pattern.nnz, rows_per_block, columns_per_block), products.dtype)
     _fill_columns(products, pattern, colouring, blocks)

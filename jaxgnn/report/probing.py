@@ -161,7 +161,7 @@ class _State:
         """First and last layer's medians, network by network."""
         medians = {name: found["layers"][quantity]["median"] for name, found in self.models.items()}
         said = (f"{n}: {_number(m[0])} at layer 0, {_number(m[-1])} at {len(m) - 1}" for n, m in medians.items() if m)
-        return "; ".join(said) + "."
+        return ("; ".join(said) or "there is none, in one layer") + "."
 
     def _lines_said(self) -> list[str]:
         said = []

@@ -11,8 +11,10 @@ from jaxgnn.storage import write_text
 
 Preset = Literal["smoke", "cpu", "paper"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-Verdict = Literal["reproduced", "partly", "not reproduced", "not available"]
+Verdict = Literal["reproduced", "partly", "not reproduced", "not judged", "not available"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+_SMOKE = "The smoke preset only shows that it runs."
 
 HEADER = ("figure or table", "verdict", "preset", "time", "why")
 VALUES = ("value", "ours", "published", "difference")
@@ -56,6 +58,11 @@ class Finding(NamedTuple):
     notes: Sequence[str] = ()
 
 
+def judged(finding: Finding, preset: str) -> Finding:
+    """The finding as a preset allows it: settings of seconds say nothing about a paper."""
+    return finding._replace(verdict="not judged", reason=_SMOKE) if preset == "smoke" else finding
+
+
 def write_finding(
     folder: Path,
     finding: Finding,
@@ -94,13 +101,18 @@ def write_finding(
 def gather(runs: Path) -> list[dict[str, Any]]:
     """results.json of every reproduction below `runs`, of each the fullest preset and of that the newest, by name.
 
-    Raises ValueError where there is none.
+    Raises ValueError where there is none, or one is damaged.
     """
     best: dict[str, tuple[tuple[int, float], dict[str, Any]]] = {}
     for path in runs.glob("*/*/*/results.json"):
-        results = json.loads(path.read_text())
-        if results.get("preset") not in PRESETS or "outcome" not in results:
+        try:
+            results = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: `jaxgnn reproduce` writes it again") from error
+        if not isinstance(results, dict) or results.get("preset") not in PRESETS or "outcome" not in results:
             continue
+        if results["preset"] == "smoke" and results["outcome"] != "not available":
+            results |= {"outcome": "not judged", "reason": _SMOKE, "verdict": f"not judged. {_SMOKE}"}
         rank = (PRESETS.index(results["preset"]), path.stat().st_mtime)
         if results["name"] not in best or rank > best[results["name"]][0]:
             best[results["name"]] = (rank, results | {"folder": path.parent})
@@ -110,12 +122,8 @@ def gather(runs: Path) -> list[dict[str, Any]]:
 
 
 def verdicts(found: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Rows for HEADER; a smoke preset only shows that a reproduction runs."""
-    judged = ["not judged" if f["preset"] == "smoke" else f["outcome"] for f in found]
-    return [
-        (f["name"], verdict, f["preset"], duration(f["seconds"]), f["reason"])
-        for f, verdict in zip(found, judged, strict=True)
-    ]
+    """Rows for HEADER."""
+    return [(f["name"], f["outcome"], f["preset"], duration(f["seconds"]), f["reason"]) for f in found]
 
 
 def write_report(runs: Path) -> Path:
@@ -142,7 +150,7 @@ def duration(seconds: float) -> str:
 
 def _section(found: Mapping[str, Any]) -> Section:
     figures = [
-        FigureBlock((found["folder"] / "figures" / f"{name}.svg").read_text(), shown["title"], shown["sentence"])
+        FigureBlock((found["folder"] / "figures" / f"{name}.svg").read_text("utf-8"), shown["title"], shown["sentence"])
         for name, shown in found["figures"].items()
     ]
     packages = ("jaxgnn", "jax", "flax", "optax")

@@ -188,7 +188,6 @@ def jacobian_blocks(norms: Float[np.ndarray, "m n"] | sp.csr_matrix, *, label: s
 def sensitivity_by_distance(lines: Mapping[str, ByDistance]) -> Figure:
     """Sensitivity of one node to another against their distance, on a log scale: mean, range and bound (dashed)."""
     figure, axes = new_figure(xlabel="distance in the graph", ylabel="sensitivity")
-    bound = False
     for i, (name, line) in enumerate(lines.items()):
         x, colour = line.distance, COLOURS[i % 7]
         label = _counted(name, line.mean)
@@ -196,10 +195,8 @@ def sensitivity_by_distance(lines: Mapping[str, ByDistance]) -> Figure:
         low = line.mean if line.low is None else line.low
         axes.fill_between(x, low, line.high, where=line.high > 0, color=colour, alpha=0.18, linewidth=0)
         if line.bound is not None:
-            bound = True
-            axes.plot(x, _positive(line.bound), color=colour, linestyle="--", linewidth=1.4)
-    if bound:
-        axes.plot([], [], "k--", linewidth=1.2, label="bound")
+            label = "bound" if len(lines) == 1 else f"{name}: bound"
+            axes.plot(x, _positive(line.bound), color=colour, linestyle="--", linewidth=1.4, label=label)
     _whole_numbers(axes.xaxis)
     return _on_log_scale(figure, [part for line in lines.values() for part in line[1:] if part is not None])
 
