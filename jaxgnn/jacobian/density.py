@@ -14,7 +14,7 @@ from jaxtyping import Float
 from matfree import decomp
 from scipy.fft import dct
 
-from jaxgnn.jacobian.linear import generator
+from jaxgnn.jacobian import linear
 from jaxgnn.memory import require_memory
 
 _GRID = 400
@@ -101,7 +101,7 @@ def sample(rows: np.ndarray, columns: np.ndarray, probes: int, dtype: np.dtype, 
     """Normal vectors on the rows or columns of J that are not zero: those of which there are fewer."""
     transposed = rows.sum() < columns.sum()
     support = rows if transposed else columns
-    start = np.where(support, generator(seed).standard_normal((probes, support.size)), 0.0)
+    start = np.where(support, linear.generator(seed).standard_normal((probes, support.size)), 0.0)
     return Sampled(start.astype(dtype), bool(transposed), int(support.sum()), min(rows.size, columns.size))
 
 
@@ -163,6 +163,19 @@ def from_moments(
     each = share * moments @ coefficients[:, : moments.shape[1]].T
     bias = share * np.abs(coefficients[:, moments.shape[1] :]).sum(axis=1)
     return Density(grid, each.mean(axis=0), _standard_error(each), bias, bandwidth, 1 - share)
+
+
+def rescaled(found: Density, twos: int) -> Density:
+    """That of 2^twos J."""
+    grid, bandwidth = linear.rescaled(found.grid, twos), float(linear.rescaled(np.float64(found.bandwidth), twos))
+    heights = (linear.rescaled(a, -twos) for a in (found.density, found.standard_error, found.bias))
+    return Density(grid, *heights, bandwidth, found.zero_mass)
+
+
+def require_bandwidth(bandwidth: float | None) -> None:
+    """Raises ValueError for one that is not a finite number above 0."""
+    if bandwidth is not None and not 0 < bandwidth < np.inf:
+        raise ValueError(f"bandwidth={bandwidth!r}: allowed are finite numbers above 0")
 
 
 def kernel(grid: Float[np.ndarray, "g"], values: Float[np.ndarray, "k"], bandwidth: float) -> Float[np.ndarray, "g k"]:
@@ -234,8 +247,7 @@ def _gauss_rule(alphas: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.n
 def _defaults(top: float, degree: int, bandwidth: float | None, grid):
     # A Gaussian of width h has Chebyshev coefficients on [-a, a] that fall like exp(-(degree h / a)^2 / 2).
     bandwidth = bandwidth if bandwidth is not None else 5 * (top or 1.0) / max(degree, 1)
-    if not 0 < bandwidth < np.inf:
-        raise ValueError(f"bandwidth={bandwidth!r}: allowed are finite numbers above 0")
+    require_bandwidth(bandwidth)
     return bandwidth, np.linspace(0, top + 3 * bandwidth, _GRID) if grid is None else np.asarray(grid, np.float64)
 
 

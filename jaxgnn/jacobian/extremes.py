@@ -12,9 +12,9 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float
 
+from jaxgnn.jacobian import linear
 from jaxgnn.jacobian.inertia import ShiftedFactor
 from jaxgnn.jacobian.krylov import Ritz, largest_ritz
-from jaxgnn.jacobian.linear import generator
 from jaxgnn.jacobian.sparse import Products
 
 _ROUNDING = 50  # Ritz values are known to this many eps of the products' precision, times the largest
@@ -159,7 +159,7 @@ def _between(J: sp.csr_matrix, at: _Shift, rank_tolerance: float, top: float) ->
     """The `before` singular values between the rank tolerance and a shift, ascending, and their joint residual."""
     A = sp.block_array([[None, J], [J.T, None]], format="csr")
     inverse = sp.linalg.LinearOperator(A.shape, at.factor.solve, dtype=np.float64)
-    start = generator(0).standard_normal(A.shape[0])
+    start = linear.generator(0).standard_normal(A.shape[0])
     ncv = min(A.shape[0], max(3 * at.before, at.before + 40))
     values, X = sp.linalg.eigsh(A, at.before, sigma=at.shift, which="SA", OPinv=inverse, v0=start, ncv=ncv)
     order = np.argsort(values)
@@ -180,6 +180,15 @@ def from_all(
     error = max(accuracy, _ROUNDING * float(np.finfo(dtype).eps)) * top
     null_dim = int((values <= rank_tolerance).sum())
     return Extremes(kept, kept - error, kept + error, np.ones(kept.size, bool), null_dim, rank_tolerance)
+
+
+def rescaled(found: Extremes, twos: int) -> Extremes:
+    """Those of 2^twos J."""
+    times = {name: linear.rescaled(getattr(found, name), twos) for name in ("values", "lower", "upper")}
+    tolerance = found.rank_tolerance
+    if tolerance is not None:
+        tolerance = float(linear.rescaled(np.float64(tolerance), twos))
+    return found._replace(**times, rank_tolerance=tolerance)
 
 
 class _Gap(NamedTuple):

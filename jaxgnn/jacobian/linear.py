@@ -1,8 +1,11 @@
 """Products with a Jacobian, many at once, each compiled once for a function, a shape and a number of vectors."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 _BATCH_BYTES = 2**25  # vectors of one batched product, in and out: 32 MiB
 
@@ -41,6 +44,65 @@ def vjps(f, h, U):
     """J^T u for every u of U, [b, *f(h).shape] -> [b, *h.shape]; f(h) itself is computed once."""
     backward = jax.vjp(f, h)[1]
     return jax.vmap(lambda u: backward(u)[0])(U)
+
+
+def scaled(f: Partial, twos: int, dtype: Any) -> Partial:
+    """A function with f's values and 2^twos times its Jacobian: one program for every `twos`.
+
+    Half of the factor is in what goes in and half in what comes out, of J as of J^T, so that a Jacobian of 1e-35 is
+    computed between 1e17 and 1e-17.
+    """
+    half = twos // 2
+    return Partial(_scaled, f, *(np.asarray(2.0**power, dtype) for power in (half, twos - half)))
+
+
+def _scaled(f, a, b, h):
+    return _stretched(jnp.asarray(f(_stretched(h, a))), b)
+
+
+@jax.custom_jvp
+def _stretched(x, a):
+    """x, with the derivative a."""
+    return x
+
+
+@_stretched.defjvp
+def _stretched_jvp(primals, tangents):
+    x, a = primals
+    return x, tangents[0] * a.astype(tangents[0].dtype)
+
+
+def order_of_magnitude(f: Partial, h: np.ndarray) -> int:
+    """The power of two that J times it is of about 1; 0 where J is in no danger of leaving the range of numbers.
+
+    That is where the fourth powers of its entries are in it: singular values are found from squares, and the small
+    ones count. 0 as well where J is 0 or not finite.
+    """
+    v = generator(3).standard_normal(h.shape).astype(h.dtype)
+    most = jnp.finfo(h.dtype).maxexp - 8
+
+    def largest(twos):
+        return float(np.max(np.abs(np.asarray(jvp(scaled(f, twos, h.dtype), h, v), np.float64)), initial=0.0))
+
+    # A product that is 0, or not finite, is taken again with J scaled up, or down.
+    tried, size = 0, largest(0)
+    if not 0 < size < np.inf:
+        tried = most if size == 0 else -most
+        size = largest(tried)
+    if not 0 < size < np.inf:
+        return 0
+    twos = tried - int(np.round(np.log2(size)))
+    return twos if abs(twos) > most // 4 else 0
+
+
+def rescaled(x: np.ndarray, twos: int) -> np.ndarray:
+    """x 2^twos; 0 or infinite where that leaves the range of numbers."""
+    if twos == 0:
+        return x
+    with np.errstate(over="ignore", under="ignore"):
+        if np.iscomplexobj(x):
+            return np.ldexp(x.real, twos) + 1j * np.ldexp(x.imag, twos)
+        return np.ldexp(x, twos)
 
 
 def batch_size(shape: tuple[int, int], itemsize: int) -> int:

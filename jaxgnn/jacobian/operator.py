@@ -85,18 +85,36 @@ class LayerJacobian:
     def mv(self, v: Float[Array, "..."]) -> Float[Array, "..."]:
         """J v by one jvp: flat [N] -> [M], or in h's shape -> in f(h)'s shape."""
         with precision(self.dtype):
-            out = linear.jvp(self._f, self._h, self._as(v, self._h.shape))
+            out = linear.jvp(linear.scaled(self._f, 0, self.dtype), self._h, self._as(v, self._h.shape))
         return out.ravel() if np.ndim(v) == 1 else out
 
     def rmv(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """J^T u by one vjp: flat [M] -> [N], or in f(h)'s shape -> in h's shape."""
         with precision(self.dtype):
-            out = linear.vjp(self._f, self._h, self._as(u, self._out))
+            out = linear.vjp(linear.scaled(self._f, 0, self.dtype), self._h, self._as(u, self._out))
         return out.ravel() if np.ndim(u) == 1 else out
 
     def dense(self) -> Float[np.ndarray, "M N"]:
         """J as an array, by jitted jacfwd. Raises MemoryError, saying how much it needs, where it does not fit."""
-        return self._dense
+        return self._unscaled(self._dense)
+
+    @cached_property
+    def _scaled(self) -> Partial:
+        """f with 2^twos J for its Jacobian, of about 1: what is computed from J is computed from that, and exact."""
+        return linear.scaled(self._f, self._twos, self.dtype)
+
+    @cached_property
+    def _twos(self) -> int:
+        with precision(self.dtype):
+            return linear.order_of_magnitude(self._f, self._h)
+
+    def _unscaled(self, entries: np.ndarray) -> np.ndarray:
+        if self._twos == 0:
+            return entries
+        entries = linear.rescaled(entries, -self._twos)
+        if np.isinf(entries).any():
+            raise ValueError(f"J has entries beyond the range of {self.dtype}: singular_values() has no such limit")
+        return entries
 
     @cached_property
     def _dense(self) -> np.ndarray:
@@ -105,7 +123,7 @@ class LayerJacobian:
         needed = 4 * rows * columns * self.dtype.itemsize
         require_memory(needed, f"a dense {rows} x {columns} Jacobian", "sparse(), extremes(), mv or rmv")
         with precision(self.dtype):
-            return _finite(np.asarray(dense.jacfwd_flat(self._f, self._h, self.shape)))
+            return _finite(np.asarray(dense.jacfwd_flat(self._scaled, self._h, self.shape)))
 
     def sparse(self) -> sp.csr_matrix:
         """J as a scipy CSR matrix with every entry that is not 0, computed once, in h's precision.
@@ -115,14 +133,24 @@ class LayerJacobian:
         product a node; random products check the result. `sparsity` tells which.
         Raises MemoryError where the entries do not fit, ValueError where no pattern reproduces the products.
         """
-        return self._sparse[0]
+        return self._unscaled_sparse
+
+    @cached_property
+    def _unscaled_sparse(self) -> sp.csr_matrix:
+        matrix = self._sparse[0]
+        if self._twos:
+            matrix = sp.csr_matrix((self._unscaled(matrix.data), matrix.indices, matrix.indptr), matrix.shape)
+            matrix.eliminate_zeros()
+        return matrix
 
     def block_norms(self) -> sp.csr_matrix:
         """||d f(h)_v / d h_u||_F for all v and u, counted along the first axes, as a sparse matrix [m, n]."""
-        entries, (rows, columns) = self.sparse().tocoo(), self._products.block_shape
+        entries, (rows, columns) = self._sparse[0].tocoo(), self._products.block_shape
         position = (entries.row // max(rows, 1), entries.col // max(columns, 1))
         squares = sp.coo_matrix((entries.data.astype(np.float64) ** 2, position), shape=self._products.blocks)
-        return sp.csr_matrix(squares).sqrt()
+        norms = sp.csr_matrix(squares).sqrt()
+        norms.data = linear.rescaled(norms.data, -self._twos)
+        return norms
 
     @property
     def sparsity(self) -> Sparsity:
@@ -150,10 +178,10 @@ class LayerJacobian:
     def support(self) -> tuple[Bool[np.ndarray, "M"], Bool[np.ndarray, "N"]]:
         """Which rows and which columns of J are not zero: those that a random product with J, or J^T, is not 0 in."""
         rng = linear.generator(2)
-        rows, columns = (
-            np.asarray(p(rng.standard_normal(k))) for p, k in ((self.mv, self.shape[1]), (self.rmv, self.shape[0]))
-        )
-        return _finite(rows) != 0, _finite(columns) != 0
+        v, u = (rng.standard_normal(shape).astype(self.dtype) for shape in (self._h.shape, self._out))
+        with precision(self.dtype):
+            rows, columns = linear.jvp(self._scaled, self._h, v), linear.vjp(self._scaled, self._h, u)
+        return tuple(_finite(np.ravel(product)) != 0 for product in (rows, columns))
 
     def singular_values(self, method: str = "exact") -> Float[np.ndarray, "K"]:
         """All min(M, N) singular values, descending, float64.
@@ -188,9 +216,13 @@ class LayerJacobian:
             raise ValueError(f"k={k}: allowed are {most}")
         if not self.support[0].any():
             return Eigenvalues(np.zeros(k, np.complex128), np.zeros(k))
-        product = sp.linalg.LinearOperator(
-            self.shape, lambda v: _finite(np.asarray(self.mv(v.ravel()), np.float64)), dtype=np.float64
-        )
+
+        def times(v):
+            with precision(self.dtype):
+                image = linear.jvp(self._scaled, self._h, self._as(v.ravel(), self._h.shape))
+            return _finite(np.ravel(image).astype(np.float64))
+
+        product = sp.linalg.LinearOperator(self.shape, times, dtype=np.float64)
         start = linear.generator(0).standard_normal(self.shape[1])
         tolerance = 0.0 if self.dtype == np.float64 else 1e-4
         found = sp.linalg.eigs(product, k, v0=start, tol=tolerance, ncv=min(self.shape[0], max(3 * k, 40)))
@@ -198,7 +230,7 @@ class LayerJacobian:
         images = np.stack([product @ x.real + 1j * (product @ x.imag) for x in X.T], axis=1)
         residuals = np.linalg.norm(images - X * values, axis=0)
         by_modulus = np.argsort(-np.abs(values), kind="stable")
-        return Eigenvalues(values[by_modulus], residuals[by_modulus])
+        return Eigenvalues(*(linear.rescaled(x[by_modulus], -self._twos) for x in (values, residuals)))
 
     def extremes(
         self, k: int = 20, *, which: str = "largest", max_products: int = 4000, certify: bool | None = None
@@ -216,8 +248,11 @@ class LayerJacobian:
             raise ValueError(f"which={which!r} is not known: allowed are largest, smallest")
         if not isinstance(k, int | np.integer) or k < 1:
             raise ValueError(f"k={k}: allowed are 1 and more, whole")
-        if which == "smallest":
-            return self._smallest(k, max_products)
+        found = self._smallest(k, max_products) if which == "smallest" else self._largest(k, max_products, certify)
+        return extremes.rescaled(found, -self._twos)
+
+    def _largest(self, k: int, max_products: int, certify: bool | None) -> Extremes:
+        """Of the scaled J, as everything below."""
         eps = float(np.finfo(self.dtype).eps)
         options = {"eps": eps, "max_products": max_products, "tolerance": 1e-8 if eps < 1e-8 else 1e3 * eps}
         if certify or (certify is None and self._graph is not None):
@@ -246,14 +281,22 @@ class LayerJacobian:
         """
         if method not in ("lanczos", "chebyshev"):
             raise ValueError(f"method={method!r} is not known: allowed are lanczos, chebyshev")
+        density.require_bandwidth(bandwidth)
+        twos = self._twos
+        bandwidth = None if bandwidth is None else float(linear.rescaled(np.float64(bandwidth), twos))
+        at = None if grid is None else linear.rescaled(np.asarray(grid, np.float64), twos)
+        found = density.rescaled(self._density(method, probes, steps, seed, bandwidth, at), -twos)
+        return found if grid is None else found._replace(grid=np.asarray(grid, np.float64))
+
+    def _density(self, method: str, probes: int, steps: int, seed: int, bandwidth: float | None, grid: Any) -> Density:
         if method == "lanczos" or min(self.shape) == 0:
-            return density.smoothed(self.quadrature(probes, steps, seed=seed), bandwidth=bandwidth, grid=grid)
+            return density.smoothed(self._quadrature(probes, steps, seed), bandwidth=bandwidth, grid=grid)
         sampled = self._sampled(probes, steps, seed)
         with precision(self.dtype):
             ritz = krylov.largest_ritz(self._products, 1, tolerance=1e-2, max_products=400)
             top = density.MARGIN * (float(ritz.values[0]) or 1.0)
             moments = density.chebyshev_moments(
-                self._f, self._h, sampled.start, np.asarray(top, self.dtype), steps, sampled.transposed
+                self._scaled, self._h, sampled.start, np.asarray(top, self.dtype), steps, sampled.transposed
             )
         return density.from_moments(
             np.asarray(moments, np.float64), top, size=sampled.size, total=sampled.total, bandwidth=bandwidth, grid=grid
@@ -261,9 +304,13 @@ class LayerJacobian:
 
     def quadrature(self, probes: int = 16, steps: int = 64, *, seed: int = 0) -> Quadrature:
         """Gauss rules for the distribution of singular values: `.mean(f)` estimates (1/K') sum_i f(sigma_i)."""
+        rule = self._quadrature(probes, steps, seed)
+        return rule._replace(nodes=linear.rescaled(rule.nodes, -self._twos))
+
+    def _quadrature(self, probes: int, steps: int, seed: int) -> Quadrature:
         sampled = self._sampled(probes, steps, seed)
         with precision(self.dtype):
-            return density.quadrature(self._f, self._h, sampled, steps=steps)
+            return density.quadrature(self._scaled, self._h, sampled, steps=steps)
 
     def statistics(self, method: str = "exact", *, probes: int = 16, steps: int = 64) -> Statistics:
         """Schatten norms, log-determinant, condition number and dynamical isometry, each with its error.
@@ -281,7 +328,6 @@ class LayerJacobian:
     def _products(self) -> Products:
         """mm and rmm for any number of vectors, in batches of one length, so that one program each is compiled."""
         batch = linear.batch_size(self.shape, self.dtype.itemsize)
-        self._require_scale()
 
         def many(product: Callable, V: np.ndarray) -> np.ndarray:
             with precision(self.dtype):
@@ -290,26 +336,15 @@ class LayerJacobian:
                     part = V[start : start + batch]
                     filled = np.zeros((batch, *V.shape[1:]), self.dtype)
                     filled[: len(part)] = part
-                    found.append(_finite(np.asarray(product(self._f, self._h, filled))[: len(part)]))
+                    found.append(_finite(np.asarray(product(self._scaled, self._h, filled))[: len(part)]))
             return np.concatenate(found)
 
         mm, rmm = partial(many, linear.jvps), partial(many, linear.vjps)
         return Products(mm, rmm, self._h.shape, self._out, self.dtype, batch)
 
-    def _require_scale(self) -> None:
-        # Norms square what they add up: entries whose squares leave the range of numbers would pass as 0 or infinity.
-        image = _finite(np.asarray(self.mv(linear.generator(3).standard_normal(self.shape[1]))))
-        size = float(np.max(np.abs(image), initial=0.0))
-        least = 1e4 * float(np.finfo(self.dtype).tiny) ** 0.5
-        if size and not least < size < 1 / least:
-            raise ValueError(
-                f"the Jacobian has entries of about {size:.0e}: allowed in {self.dtype} are {least:.0e} to "
-                f"{1 / least:.0e}; scale f, take fewer layers, or use lyapunov()"
-            )
-
     def _spectrum(self, method: str, exact: Callable, closed_form: Callable) -> np.ndarray:
         if method == "exact":
-            return exact(self._entries())
+            return linear.rescaled(exact(self._entries()), -self._twos)
         if method == "kronecker":
             if self._factors is None:
                 raise ValueError('method="kronecker" needs factors: jacobian(f, h, factors=(P, W))')
@@ -317,16 +352,17 @@ class LayerJacobian:
         raise ValueError(f"method={method!r} is not known: allowed are exact, kronecker")
 
     def _entries(self) -> np.ndarray | sp.csr_matrix:
-        """All entries, by the cheaper way: sparse where blocks can be told apart, dense where that is at hand."""
+        """All entries of the scaled J, the cheaper way: sparse where blocks can be told apart, dense where at hand."""
         if "_dense" in self.__dict__ or min(self._out[:1] + self._h.shape[:1], default=0) < 16:
-            return self.dense()
-        return self.sparse()
+            return self._dense
+        return self._sparse[0]
 
     def _smallest(self, k: int, max_products: int) -> Extremes:
         if max(self.shape) <= _EXACT_BELOW:
-            return extremes.from_all(self.singular_values(), k, self.shape, EXACT_ACCURACY, self.dtype)
-        J, (rows, columns) = self.sparse(), self.support
-        top = self.extremes(1, max_products=max_products, certify=False)
+            values = dense.singular_values(self._entries())
+            return extremes.from_all(values, k, self.shape, EXACT_ACCURACY, self.dtype)
+        J, (rows, columns) = self._sparse[0], self.support
+        top = self._largest(1, max_products, certify=False)
         rank_tolerance = max(self.shape) * float(np.finfo(self.dtype).eps) * float(top.values[0])
         found = extremes.smallest(
             self._restricted[0], k, rank_tolerance=rank_tolerance, top=float(top.upper[0]), factorise=self._factorise
@@ -337,7 +373,7 @@ class LayerJacobian:
     @cached_property
     def _restricted(self) -> tuple[sp.csr_matrix, Ordering]:
         """The sparse Jacobian in float64 without its zero rows and columns, and how to factorise it."""
-        J = sp.csr_matrix(self.sparse(), dtype=np.float64)
+        J = sp.csr_matrix(self._sparse[0], dtype=np.float64)
         (m, n), (d_out, d_in) = self._products.blocks, self._products.block_shape
         rows, columns = np.diff(J.indptr) > 0, np.diff(J.tocsc().indptr) > 0
         J = J[rows][:, columns].tocsr()
@@ -349,7 +385,7 @@ class LayerJacobian:
 
         A graph has many components that are alike: their equal values, which Lanczos finds one by one, are in these.
         """
-        J, parts, known, rest = self.sparse(), [], [], min(self.shape)
+        J, parts, known, rest = self._sparse[0], [], [], min(self.shape)
         for rows, columns in dense.bipartite_blocks(J):
             rest -= min(rows.size, columns.size)
             if min(rows.size, columns.size) <= _SMALL_BLOCK:
@@ -375,8 +411,10 @@ class LayerJacobian:
         probes = linear.generator(0).standard_normal((3, factors.P.shape[1], factors.M.shape[1]))
         for V in probes.astype(self.dtype):
             expected = factors.apply(V.astype(np.float64))
-            difference = np.linalg.norm(np.asarray(self.mv(V.ravel()), np.float64) - expected.ravel())
-            relative = difference / (np.linalg.norm(expected) or 1.0)
+            with precision(self.dtype):
+                found = np.asarray(linear.jvp(self._scaled, self._h, self._as(V.ravel(), self._h.shape)), np.float64)
+            expected = linear.rescaled(expected.ravel(), self._twos)
+            relative = np.linalg.norm(found.ravel() - expected) / (np.linalg.norm(expected) or 1.0)
             if not relative <= 1e3 * float(np.finfo(self.dtype).eps):
                 raise ValueError(
                     f"factors (P, W) do not reproduce the Jacobian: on a random signal P V W is {relative:.1e} off"

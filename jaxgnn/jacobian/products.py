@@ -96,14 +96,40 @@ def _accumulate(step, h, inputs, Q):
         h, Q = carry
         h, push = jax.linearize(lambda h: jnp.asarray(step(h, inputs), h.dtype), h)
         # Q_(l+1) R_l = Z = J_l Q_l
-        Z = jax.vmap(lambda q: jnp.ravel(push(q.reshape(h.shape))), in_axes=1, out_axes=1)(Q)
+        Z, twos = _near_one(jax.vmap(lambda q: jnp.ravel(push(q.reshape(h.shape))), in_axes=1, out_axes=1), Q)
         Q, R = _tall_qr(Z)
         stretch = jnp.abs(jnp.diagonal(R))
         lost = jnp.log(stretch) <= jnp.log(100 * jnp.finfo(h.dtype).eps) + jax.vmap(_log_norm, in_axes=1)(Z)
-        return (h, Q), (jnp.where(lost, -jnp.inf, jnp.log(stretch)), _log_norm(h))
+        return (h, Q), (
+            jnp.where(lost, -jnp.inf, jnp.log(stretch) - (twos * np.log(2)).astype(stretch.dtype)),
+            _log_norm(h),
+        )
 
     history, log_norms = jax.lax.scan(layer, (jnp.asarray(h), jnp.asarray(Q)), inputs)[1]
     return history, jnp.concatenate([_log_norm(h)[None], log_norms])
+
+
+def _near_one(times, Q):
+    """J Q 2^twos and `twos`: 0 but where J Q would leave the range of numbers, or its squares.
+
+    Then the product is taken again, half of the factor before J, half after it.
+    """
+    most = jnp.finfo(Q.dtype).maxexp - 8
+
+    def magnitude(Z):
+        largest = jnp.max(jnp.abs(Z), initial=0)
+        # Of what is 0 or infinite it is not known.
+        known = jnp.round(jnp.log2(jnp.where(largest > 0, largest, 1))).astype(jnp.int32)
+        return jnp.where(largest == jnp.inf, most, jnp.where(largest > 0, known, -most))
+
+    def again(Z):
+        before = -magnitude(Z) // 2
+        Z = times(jnp.ldexp(Q, before))
+        after = -magnitude(Z)
+        return jnp.ldexp(Z, after), before + after
+
+    Z = times(Q)
+    return jax.lax.cond(jnp.abs(magnitude(Z)) > most // 4, again, lambda Z: (Z, jnp.zeros((), jnp.int32)), Z)
 
 
 def _tall_qr(Z):

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.jacobian import linear
 from jaxgnn.memory import require_memory
 from jaxgnn.precision import precision
 from jaxgnn.propagation import Propagation
@@ -100,7 +101,7 @@ def sensitivity(
             raise ValueError(f"f(h) has shape {shape}: allowed are features [{n}, e] of the graph's nodes")
         require_memory(5 * h.shape[1] * n * shape[1] * h.dtype.itemsize, "the blocks of one source", "fewer features")
         empty = nodes.size == 0 or 0 in shape or 0 in h.shape
-        norms = np.zeros((nodes.size, n)) if empty else np.asarray(_norms(f, h, nodes, norm), np.float64)
+        norms = np.zeros((nodes.size, n)) if empty else _scaled_norms(f, h, nodes, norm)
     if not np.isfinite(norms).all():
         raise ValueError("f's Jacobian at h is NaN or infinite")
     return Sensitivity(nodes, _distances(graph, nodes), norms)
@@ -130,6 +131,8 @@ def sensitivity_bound(
     Source: after Arroyo et al. 2025, theorem 5.1, by induction over ||J_l||_vu <= alpha_l [v = u] + s_l |P_vu|.
     """
     A = abs(sp.csr_array(P.sparse() if isinstance(P, Propagation) else P, dtype=np.float64))
+    if not np.isfinite(A.data).all():
+        raise ValueError("P has entries that are NaN or infinite")
     alphas, scales = np.asarray(alphas, np.float64), np.asarray(scales, np.float64)
     if alphas.ndim != 1 or alphas.shape != scales.shape:
         raise ValueError(f"alphas {alphas.shape} and scales {scales.shape}: allowed are one of each a layer, [L]")
@@ -149,6 +152,12 @@ def sensitivity_bound(
         log10 = np.log10(Y) + np.log10(2.0) * exponents[None]
         values = np.ldexp(Y, np.clip(exponents, -10_000, 10_000)[None].astype(np.int32))
     return SensitivityBound(nodes, values.T, log10.T)
+
+
+def _scaled_norms(f: Partial, h: np.ndarray, nodes: np.ndarray, norm: Norm) -> np.ndarray:
+    """Of J scaled to about 1 and back: what is 1e-35 loses entries in float32."""
+    twos = linear.order_of_magnitude(f, h)
+    return linear.rescaled(np.asarray(_norms(linear.scaled(f, twos, h.dtype), h, nodes, norm), np.float64), -twos)
 
 
 @partial(jax.jit, static_argnames="norm")

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgnn.jacobian.density import Estimate, Quadrature
+from jaxgnn.jacobian.linear import rescaled
 
 
 class Statistics(NamedTuple):
@@ -21,6 +22,7 @@ class Statistics(NamedTuple):
       condition: sigma_1 / the smallest singular value above `rank_tolerance`.
       null_dim: singular values of at most `rank_tolerance`.
       rank_tolerance: max(M, N) eps sigma_1.
+    The squares are infinite, or 0, where they leave the range of numbers; nothing else is affected.
 
     Source: Pennington, Schoenholz & Ganguli 2017 (dynamical isometry).
     """
@@ -48,6 +50,7 @@ def schatten(values: Float[np.ndarray, "k"], p: float) -> float:
 
 def exact(values: Float[np.ndarray, "k"], shape: tuple[int, int], accuracy: float) -> Statistics:
     """From all singular values, each wrong by at most `accuracy` of the largest: errors follow to first order."""
+    values, twos = _near_one(values)
     count, top = max(values.size, 1), float(values.max(initial=0.0))
     tolerance = max(shape, default=0) * np.finfo(np.float64).eps * top
     kept, error = values[values > tolerance], accuracy * top
@@ -55,7 +58,7 @@ def exact(values: Float[np.ndarray, "k"], shape: tuple[int, int], accuracy: floa
     mean = float(squares.sum() / count)
     lowest = float(kept.min(initial=np.inf))
     condition = top / lowest if kept.size else np.nan
-    return Statistics(
+    found = Statistics(
         mean_square=Estimate(mean, 2 * error * float(values.sum()) / count),
         variance_square=Estimate(float(((squares - mean) ** 2).sum() / count), 4 * error * top**2 * (top > 0)),
         nuclear=Estimate(schatten(values, 1), error * values.size),
@@ -66,6 +69,7 @@ def exact(values: Float[np.ndarray, "k"], shape: tuple[int, int], accuracy: floa
         null_dim=Estimate(float(values.size - kept.size), 0.0),
         rank_tolerance=tolerance,
     )
+    return _rescaled(found, twos)
 
 
 def stochastic(rule: Quadrature, shape: tuple[int, int], eps: float) -> Statistics:
@@ -74,6 +78,8 @@ def stochastic(rule: Quadrature, shape: tuple[int, int], eps: float) -> Statisti
     null_dim and mean_log count what lies below the rank tolerance, which few steps reach only where zero is isolated;
     sigma_1 is a lower bound and the condition number unknown: `extremes` has them.
     """
+    nodes, twos = _near_one(rule.nodes)
+    rule = rule._replace(nodes=nodes)
     share, total = 1 - rule.zero_mass, rule.total
     top = float(rule.nodes.max(initial=0.0))
     tolerance = max(shape) * eps * top
@@ -83,7 +89,7 @@ def stochastic(rule: Quadrature, shape: tuple[int, int], eps: float) -> Statisti
     counted = rule.mean(lambda s: (s > tolerance).astype(float))
     nuclear = rule.mean(lambda s: share * total * s)
     frobenius = float(np.sqrt(total * square.value))
-    return Statistics(
+    found = Statistics(
         mean_square=square,
         variance_square=Estimate(variance, float(np.hypot(fourth.error, 2 * square.value * square.error))),
         nuclear=nuclear,
@@ -93,6 +99,32 @@ def stochastic(rule: Quadrature, shape: tuple[int, int], eps: float) -> Statisti
         condition=_UNKNOWN,
         null_dim=Estimate(total - share * total * counted.value, share * total * counted.error),
         rank_tolerance=tolerance,
+    )
+    return _rescaled(found, twos)
+
+
+def _near_one(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Values times a power of two, their largest from 1/2 to 1, and that power's negative."""
+    twos = int(np.frexp(values.max(initial=0.0))[1])
+    return rescaled(values, -twos), twos
+
+
+def _rescaled(found: Statistics, twos: int) -> Statistics:
+    """Those of the singular values times 2^twos."""
+
+    def times(estimate: Estimate, power: int) -> Estimate:
+        value, error = (float(rescaled(np.float64(number), power * twos)) for number in estimate)
+        # An error that is below the range of numbers is not 0: the value has lost as much.
+        return Estimate(value, np.nextafter(0.0, 1.0) if error == 0 < estimate.error else error)
+
+    return found._replace(
+        mean_square=times(found.mean_square, 2),
+        variance_square=times(found.variance_square, 4),
+        nuclear=times(found.nuclear, 1),
+        frobenius=times(found.frobenius, 1),
+        spectral=times(found.spectral, 1),
+        mean_log=Estimate(found.mean_log.value + twos * float(np.log(2)), found.mean_log.error),
+        rank_tolerance=float(rescaled(np.float64(found.rank_tolerance), twos)),
     )
 
 
