@@ -13,8 +13,11 @@ from jaxtyping import Complex, Float
 from jaxgnn.memory import require_memory
 from jaxgnn.precision import precision
 
-# Singular values above _SPLIT sigma_1 come from the Gram matrix, which knows them to about eps sigma_1 / _SPLIT.
-_SPLIT = 1e-3
+ACCURACY = 1e-12  # of sigma_1: all singular values here
+# Eigenvalues of a computed Gram matrix err by at most this times sqrt(m) eps sigma_1^2: its rounding and that of the m
+# reflections to tridiagonal form, which add up like random numbers. Clusters come near 5, other spectra hardly to 1.
+_GRAM_ERROR = 10.0
+ROUNDING = 50  # LAPACK's singular values, and Ritz values, are known to this many eps of the largest
 _SMALL = 256  # rows of a block up to which LAPACK's SVD is as fast
 
 
@@ -25,7 +28,7 @@ def jacfwd_flat(f, h, shape: tuple[int, int]):
 
 
 def singular_values(J: Float[np.ndarray, "m n"] | sp.csr_matrix) -> Float[np.ndarray, "k"]:
-    """All min(m, n) singular values, descending, in float64, to about 1e-12 of the largest (see `svdvals`).
+    """All min(m, n) singular values, descending, in float64, to `ACCURACY` of the largest (see `svdvals`).
 
     Rows and columns are linked where an entry is not zero; J is block diagonal up to permutations, its blocks
     the connected components of that bipartite graph. Zero rows and columns are components without a block.
@@ -40,13 +43,13 @@ def svdvals(A: sp.csr_matrix) -> Float[np.ndarray, "k"]:
 
     Small blocks, and those with many small values, by LAPACK's SVD. Others as follows, with G = A A^T (m <= n):
 
-    1. the eigenvalues w of G, wrong by about eps sigma_1^2, so sqrt(w) by eps sigma_1 / (2 _SPLIT) where
-       sqrt(w) > _SPLIT sigma_1;
+    1. the eigenvalues w of G, wrong by p eps sigma_1^2, p = _GRAM_ERROR sqrt(m), so sqrt(w) by p eps sigma_1 / (2 t)
+       where sqrt(w) > t sigma_1: `ACCURACY` for the t of `_split`;
     2. for the rest an orthonormal basis V of its eigenvectors, made orthogonal to the others' beyond what G knows by
        one Newton step V - (G + sigma_1^2 V V^T)^(-1) (G V - V (V^T G V)), G V = A (A^T V); then the singular
        values of A^T V, wrong by about eps sigma_1.
 
-    Several times faster than bidiagonalising A, and as exact as LAPACK to some eps / _SPLIT, about 1e-12, of sigma_1.
+    Several times faster than bidiagonalising A where few values are small.
     """
     if A.shape[0] > A.shape[1]:
         A = A.T.tocsr()
@@ -63,7 +66,7 @@ def svdvals(A: sp.csr_matrix) -> Float[np.ndarray, "k"]:
     D = A.toarray()
     G = (A @ A.T).toarray() if A.nnz < 0.05 * D.size else D @ D.T
     w, vectors = _eigen(G)
-    few = int(np.searchsorted(w, _SPLIT**2 * w[-1]))
+    few = int(np.searchsorted(w, _split(m) ** 2 * w[-1]))
     if few > m // 3:
         return scale * np.linalg.svd(D, compute_uv=False)
     large = scale * np.sqrt(w[few:])[::-1]
@@ -75,6 +78,23 @@ def svdvals(A: sp.csr_matrix) -> Float[np.ndarray, "k"]:
     G += w[-1] * (V @ V.T)
     V, _ = np.linalg.qr(V - sl.cho_solve(sl.cho_factor(G, overwrite_a=True), residual))
     return np.concatenate([large, scale * np.linalg.svd(D.T @ V, compute_uv=False)])
+
+
+def errors(values: Float[np.ndarray, "k"], eps: float) -> Float[np.ndarray, "k"]:
+    """A bound of the error of each of all singular values of a J whose entries are known to eps of the largest.
+
+    Those below half of t times the largest of their block are LAPACK's; the others err by `ACCURACY` of that, which is
+    at most 2 sigma / t.
+    """
+    top = values.max(initial=0.0)
+    by_gram = ACCURACY * np.minimum(top, 2 * values / _split(_SMALL))
+    return np.maximum(ROUNDING * eps * top, by_gram)
+
+
+def _split(m: int) -> float:
+    """The fraction t of sigma_1 above which the Gram matrix of m rows gives singular values to `ACCURACY`."""
+    # |sqrt(w) - sigma| <= |w - sigma^2| / sigma <= p eps sigma_1^2 / (t sigma_1), half of it to first order
+    return _GRAM_ERROR * np.sqrt(m) * float(np.finfo(np.float64).eps) / (2 * ACCURACY)
 
 
 def _eigen(G: Float[np.ndarray, "m m"]) -> tuple[np.ndarray, Callable[[int], np.ndarray]]:

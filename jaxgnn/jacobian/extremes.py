@@ -13,11 +13,11 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float
 
 from jaxgnn.jacobian import linear
+from jaxgnn.jacobian.dense import ROUNDING, errors
 from jaxgnn.jacobian.inertia import ShiftedFactor
 from jaxgnn.jacobian.krylov import Ritz, largest_ritz
 from jaxgnn.jacobian.sparse import Products
 
-_ROUNDING = 50  # Ritz values are known to this many eps of the products' precision, times the largest
 _GAP = 1e-6  # of the largest value: a narrower gap is not used for a count
 _EXTRA = 8  # Ritz values beyond those asked for, to find a gap among
 
@@ -73,7 +73,7 @@ def largest(
     k = min(k, values.size)
     if k == 0:
         return _none()
-    rounding = _ROUNDING * eps * ritz.values[0]
+    rounding = ROUNDING * eps * ritz.values[0]
     # Above the value itself nothing is known of a Ritz value that has not converged: those go out with their residuals.
     values, slack = ritz.values, ritz.residuals + rounding
     upper, certified = values[:k] + slack[:k], np.zeros(k, bool)
@@ -167,19 +167,20 @@ def _between(J: sp.csr_matrix, at: _Shift, rank_tolerance: float, top: float) ->
     residual = float(np.linalg.norm(A @ X - X * values))
     # A value that Lanczos took twice, or took from the null space, would belong to no singular value here.
     residual = residual if values[0] > rank_tolerance else np.inf
-    return values, residual + _ROUNDING * np.finfo(np.float64).eps * top
+    return values, residual + ROUNDING * np.finfo(np.float64).eps * top
 
 
-def from_all(
-    values: Float[np.ndarray, "K"], k: int, shape: tuple[int, int], accuracy: float, dtype: np.dtype
-) -> Extremes:
-    """The k smallest of all singular values, descending, each wrong by at most `accuracy` of the largest."""
-    top = float(values.max(initial=0.0))
-    rank_tolerance = max(shape, default=0) * float(np.finfo(dtype).eps) * top
-    kept = values[values > rank_tolerance][::-1][:k]
-    error = max(accuracy, _ROUNDING * float(np.finfo(dtype).eps)) * top
-    null_dim = int((values <= rank_tolerance).sum())
-    return Extremes(kept, kept - error, kept + error, np.ones(kept.size, bool), null_dim, rank_tolerance)
+def from_all(values: Float[np.ndarray, "K"], k: int, shape: tuple[int, int], eps: float) -> Extremes:
+    """The k smallest of all singular values, descending, of `dense.singular_values` and entries known to eps.
+
+    Not certified where a value is so near the rank tolerance, within half of it, that rounding decides on its side.
+    """
+    rank_tolerance = max(shape, default=0) * eps * float(values.max(initial=0.0))
+    kept = values > rank_tolerance
+    error = errors(values, eps)[kept][::-1][:k]
+    null_dim, sure = int((~kept).sum()), not (np.abs(values - rank_tolerance) < 0.5 * rank_tolerance).any()
+    found = values[kept][::-1][:k]
+    return Extremes(found, found - error, found + error, np.full(found.size, sure), null_dim, rank_tolerance)
 
 
 def rescaled(found: Extremes, twos: int) -> Extremes:

@@ -24,7 +24,6 @@ from jaxgnn.precision import precision
 _EXACT_BELOW = 2048  # rows and columns up to which `extremes(which="smallest")` takes all singular values
 _SMALL_BLOCK = 512  # rows or columns of an independent block up to which `extremes` takes all its singular values
 _CHEAP_FLOPS = 1e12  # of a factorisation that is done without being asked for: some seconds, a minute at tiny shifts
-EXACT_ACCURACY = 1e-12  # of sigma_1: singular values by `dense.singular_values`
 
 
 class Sparsity(NamedTuple):
@@ -186,8 +185,8 @@ class LayerJacobian:
     def singular_values(self, method: str = "exact") -> Float[np.ndarray, "K"]:
         """All min(M, N) singular values, descending, float64.
 
-        method: "exact" (LAPACK, after splitting off zero rows and columns and independent blocks), accurate to about
-        1e-12 sigma_1 and what h's precision makes of the entries; "kronecker" (closed form from the factors given to
+        method: "exact" (LAPACK, after splitting off zero rows and columns and independent blocks), accurate to 1e-12
+        sigma_1 and what h's precision makes of the entries; "kronecker" (closed form from the factors given to
         `jacobian`).
         Raises ValueError for another method or without factors, MemoryError where a block does not fit.
         """
@@ -318,7 +317,7 @@ class LayerJacobian:
         method: "exact" from all singular values, "lanczos" from `quadrature`. Raises ValueError for another.
         """
         if method == "exact":
-            return statistics.exact(self.singular_values(), self.shape, EXACT_ACCURACY)
+            return statistics.exact(self.singular_values(), self.shape, float(np.finfo(self.dtype).eps))
         if method == "lanczos":
             rule = self.quadrature(probes, steps)
             return statistics.stochastic(rule, self.shape, float(np.finfo(self.dtype).eps))
@@ -360,7 +359,7 @@ class LayerJacobian:
     def _smallest(self, k: int, max_products: int) -> Extremes:
         if max(self.shape) <= _EXACT_BELOW:
             values = dense.singular_values(self._entries())
-            return extremes.from_all(values, k, self.shape, EXACT_ACCURACY, self.dtype)
+            return extremes.from_all(values, k, self.shape, float(np.finfo(self.dtype).eps))
         J, (rows, columns) = self._sparse[0], self.support
         top = self._largest(1, max_products, certify=False)
         rank_tolerance = max(self.shape) * float(np.finfo(self.dtype).eps) * float(top.values[0])
@@ -389,7 +388,7 @@ class LayerJacobian:
         for rows, columns in dense.bipartite_blocks(J):
             rest -= min(rows.size, columns.size)
             if min(rows.size, columns.size) <= _SMALL_BLOCK:
-                known.append(dense.svdvals(sp.csr_matrix(J[rows][:, columns], dtype=np.float64)))
+                known.append(np.linalg.svd(J[rows][:, columns].toarray().astype(np.float64), compute_uv=False))
             else:
                 parts.append(sparse.restricted(self._products, rows, columns))
         return parts, np.concatenate([*known, np.zeros(rest)])  # beyond all blocks there are zeros

@@ -1,10 +1,12 @@
 """Numbers that sum a spectrum up: Schatten norms, log-determinant, condition number, dynamical isometry."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxgnn.jacobian.dense import errors
 from jaxgnn.jacobian.density import Estimate, Quadrature
 from jaxgnn.jacobian.linear import rescaled
 
@@ -21,7 +23,8 @@ class Statistics(NamedTuple):
         where null_dim is 0.
       condition: sigma_1 / the smallest singular value above `rank_tolerance`.
       null_dim: singular values of at most `rank_tolerance`.
-      rank_tolerance: max(M, N) eps sigma_1.
+      rank_tolerance: max(M, N) eps sigma_1, eps of the precision of the products.
+    null_dim counts as its error the values so near the tolerance, within half of it, that rounding decides.
     The squares are infinite, or 0, where they leave the range of numbers; nothing else is affected.
 
     Source: Pennington, Schoenholz & Ganguli 2017 (dynamical isometry).
@@ -48,25 +51,30 @@ def schatten(values: Float[np.ndarray, "k"], p: float) -> float:
     return largest * float(np.sum((values / largest) ** p) ** (1 / p))
 
 
-def exact(values: Float[np.ndarray, "k"], shape: tuple[int, int], accuracy: float) -> Statistics:
-    """From all singular values, each wrong by at most `accuracy` of the largest: errors follow to first order."""
+def exact(values: Float[np.ndarray, "k"], shape: tuple[int, int], eps: float) -> Statistics:
+    """From all singular values, of `dense.singular_values` and entries known to eps: errors follow to first order."""
     values, twos = _near_one(values)
     count, top = max(values.size, 1), float(values.max(initial=0.0))
-    tolerance = max(shape, default=0) * np.finfo(np.float64).eps * top
-    kept, error = values[values > tolerance], accuracy * top
+    tolerance = max(shape, default=0) * eps * top
+    error, near = errors(values, eps), np.abs(values - tolerance) < 0.5 * tolerance
+    kept, kept_error = values[values > tolerance], error[values > tolerance]
     squares = values**2
     mean = float(squares.sum() / count)
+    # d Var = (4 / K) sum_i (sigma_i^2 - mean) sigma_i e_i, and Var (2 sigma e) where that is 0
+    variance_error = 4 * float(np.sum(np.abs(squares - mean) * values * error + (values * error) ** 2)) / count
     lowest = float(kept.min(initial=np.inf))
     condition = top / lowest if kept.size else np.nan
     found = Statistics(
-        mean_square=Estimate(mean, 2 * error * float(values.sum()) / count),
-        variance_square=Estimate(float(((squares - mean) ** 2).sum() / count), 4 * error * top**2 * (top > 0)),
-        nuclear=Estimate(schatten(values, 1), error * values.size),
-        frobenius=Estimate(schatten(values, 2), error * np.sqrt(values.size)),
-        spectral=Estimate(top, error),
-        mean_log=Estimate(float(np.log(kept).mean()), error * float((1 / kept).mean())) if kept.size else _UNKNOWN,
-        condition=Estimate(condition, condition * error / lowest) if kept.size else _UNKNOWN,
-        null_dim=Estimate(float(values.size - kept.size), 0.0),
+        mean_square=Estimate(mean, 2 * float(np.sum(error * values)) / count),
+        variance_square=Estimate(float(((squares - mean) ** 2).sum() / count), variance_error),
+        nuclear=Estimate(schatten(values, 1), float(error.sum())),
+        frobenius=Estimate(schatten(values, 2), float(np.sqrt(np.sum(error**2)))),
+        spectral=Estimate(top, float(error.max(initial=0.0))),
+        mean_log=Estimate(float(np.log(kept).mean()), float((kept_error / kept).mean())) if kept.size else _UNKNOWN,
+        condition=Estimate(condition, condition * float(kept_error[-1] / lowest + kept_error[0] / top))
+        if kept.size
+        else _UNKNOWN,
+        null_dim=Estimate(float(values.size - kept.size), float(near.sum())),
         rank_tolerance=tolerance,
     )
     return _rescaled(found, twos)
@@ -85,17 +93,21 @@ def stochastic(rule: Quadrature, shape: tuple[int, int], eps: float) -> Statisti
     tolerance = max(shape) * eps * top
     square, fourth = rule.mean(lambda s: share * s**2), rule.mean(lambda s: share * s**4)
     variance = fourth.value - square.value**2
-    log = rule.mean(lambda s: np.log(np.where(s > tolerance, s, 1.0)))
+    # Errors of ratios and differences are those of their linearisation, probe by probe.
+    variance_error = rule.mean(lambda s: share * (s**4 - 2 * square.value * s**2)).error
     counted = rule.mean(lambda s: (s > tolerance).astype(float))
+    log = lambda s, at=0.0: np.where(s > tolerance, np.log(np.where(s > tolerance, s, 1.0)) - at, 0.0)  # noqa: E731
+    mean_log = rule.mean(log).value / counted.value if counted.value else np.nan
+    log_error = rule.mean(partial(log, at=mean_log)).error
     nuclear = rule.mean(lambda s: share * total * s)
     frobenius = float(np.sqrt(total * square.value))
     found = Statistics(
         mean_square=square,
-        variance_square=Estimate(variance, float(np.hypot(fourth.error, 2 * square.value * square.error))),
+        variance_square=Estimate(variance, variance_error),
         nuclear=nuclear,
         frobenius=Estimate(frobenius, 0.5 * frobenius * square.error / square.value if square.value else 0.0),
         spectral=Estimate(top, np.nan),
-        mean_log=Estimate(log.value / counted.value, log.error / counted.value) if counted.value else _UNKNOWN,
+        mean_log=Estimate(mean_log, log_error / counted.value) if counted.value else _UNKNOWN,
         condition=_UNKNOWN,
         null_dim=Estimate(total - share * total * counted.value, share * total * counted.error),
         rank_tolerance=tolerance,

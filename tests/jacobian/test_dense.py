@@ -147,3 +147,78 @@ def test_blocks_that_do_not_fit_are_refused(monkeypatch):
         dense.singular_values(A)
     with pytest.raises(MemoryError, match=r"^a block of J of 40 rows needs .*: use outer_eigenvalues\(\) instead$"):
         dense.eigenvalues(sp.csr_matrix(np.random.default_rng(0).standard_normal((40, 40))))
+
+
+EPS = np.finfo(float).eps
+
+
+def rotated(sigma, m, n, rng):
+    U, V = (np.linalg.qr(rng.standard_normal((k, k)))[0] for k in (m, n))
+    return (U * sigma) @ V[:, :m].T
+
+
+@st.composite
+def clustered_spectra(draw, m):
+    """Clusters above, at and below the place where the two ways of `svdvals` meet, then zeros; descending from 1."""
+    at = dense._split(m)
+    few = draw(st.integers(0, m // 3))
+    parts = [np.ones(m - few), np.linspace(1, at, m - few), np.geomspace(1, 1.01 * at, m - few)]
+    sigma = parts[draw(st.integers(0, 2))]
+    levels = at * np.array([1.3, 1.01, 1 + 1e-6, 1 + 1e-11, 1 - 1e-11, 0.9, 0.4, 1e-3, 1e-8, 0.0])
+    copies = draw(st.lists(st.sampled_from(levels), min_size=few, max_size=few))
+    if draw(st.booleans()):  # what is large as well
+        sigma = np.where(np.arange(m - few) < draw(st.integers(1, m - few)), sigma, 1.01 * at)
+    width = draw(st.sampled_from([0.0, 1e-13, 1e-7]))
+    spread = 1 + width * np.random.default_rng(0).standard_normal(m)
+    return np.sort(np.concatenate([sigma, copies]) * spread)[::-1]
+
+
+@given(st.data(), st.integers(0, 10**6), st.sampled_from([0, 9, 40]))
+@settings(max_examples=300, deadline=None)
+def test_clustered_spectra_keep_the_promise(data, seed, wider):
+    m, rng = 45, np.random.default_rng(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dense, "_SMALL", 24)
+        sigma = data.draw(clustered_spectra(m))
+        A = rotated(sigma, m, m + wider, rng)
+        # The values are known by construction, to the rounding of the construction.
+        found = dense.svdvals(sp.csr_matrix(A))
+        assert np.abs(found - sigma).max() <= 0.5 * dense.ACCURACY * sigma[0]
+        assert (np.abs(found - sigma) <= dense.errors(sigma, EPS)).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_many_copies_just_above_the_split(seed):
+    m, rng = N, np.random.default_rng(seed)
+    for level in (1.01e-3, 1.01 * dense._split(m)):
+        sigma = np.repeat([1.0, level, 0.0], [150, 75, 75])
+        found = dense.svdvals(sp.csr_matrix(rotated(sigma, m, m, rng)))
+        assert np.abs(found - sigma).max() <= dense.ACCURACY
+
+
+def test_eigenvalues_of_gram_matrices_err_by_what_is_said():
+    # p = 10 sqrt(m) times eps sigma_1^2 is a bound, and the worst of some is not far below.
+    worst = 0.0
+    for seed in range(12):
+        m, rng = 120, np.random.default_rng(seed)
+        sigma = np.repeat([1.0, 1e-3, 0.0], [60, 30, 30])
+        A = rotated(sigma, m, m, rng)
+        w, _ = dense._eigen(A @ A.T)
+        worst = max(worst, np.abs(w[::-1] - sigma**2).max() / (np.sqrt(m) * EPS))
+    assert 0.5 <= worst <= dense._GRAM_ERROR == 10
+
+
+@pytest.mark.parametrize("m", [257, 300, 2048])
+def test_where_the_two_ways_meet(m):
+    # sigma errs by p eps sigma_1^2 / (2 sigma): 1e-12 sigma_1 at sigma = split sigma_1
+    assert 10 * np.sqrt(m) * EPS / (2 * dense._split(m)) == pytest.approx(1e-12, rel=1e-12)
+
+
+def test_the_error_of_each_value():
+    values = np.array([2.0, 0.02, 1e-3, 1e-13, 0.0])
+    split = 10 * np.sqrt(256) * EPS / 2e-12
+    expected = [2e-12, 2e-12, 1e-12 * 2e-3 / split, 50 * EPS * 2, 50 * EPS * 2]
+    np.testing.assert_allclose(dense.errors(values, EPS), expected, rtol=1e-12)
+    single = float(np.finfo(np.float32).eps)
+    np.testing.assert_allclose(dense.errors(values, single), 50 * single * 2, rtol=1e-12)
+    assert dense.errors(np.zeros(0), EPS).shape == (0,)

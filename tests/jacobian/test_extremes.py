@@ -1,10 +1,20 @@
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.tree_util import Partial
 
 import jaxgnn as jg
 import jaxgnn.memory
-from jaxgnn.jacobian import operator
+from jaxgnn.jacobian import dense, extremes, operator
+from jaxgnn.jacobian.inertia import ShiftedFactor
+from jaxgnn.jacobian.krylov import largest_ritz
+from jaxgnn.jacobian.ordering import order
+from jaxgnn.jacobian.sparse import Products
 
 SIZES = {"complete": 20, "ring": 24, "star": 30, "path": 40}
 
@@ -164,3 +174,216 @@ def test_zero_rows_are_zero_singular_values():
     found = J.extremes(6, certify=True)
     np.testing.assert_allclose(found.values, [12, 6, 2, 0, 0, 0], atol=1e-12)
     assert found.certified.all()
+
+
+def with_values(sigma, rows=60, columns=50):
+    """A matrix with these singular values, and zeros."""
+    U, V = (np.linalg.qr(signal(n, n, seed=n))[0][:, : len(sigma)] for n in (rows, columns))
+    return (U * sigma) @ V.T
+
+
+def products_of(M):
+    times = lambda A: lambda V: V @ A.T  # noqa: E731
+    return Products(times(M), times(M.T), M.shape[1:], M.shape[:1], M.dtype, 8)
+
+
+def counting(sigma, *, wrong=0, error=0.0):
+    """A factorisation that counts the singular values above its shift, `wrong` too many."""
+    shifts = []
+
+    def factorise(shift):
+        shifts.append(shift)
+        return SimpleNamespace(shift=shift, count=int((sigma > shift).sum()) + wrong, error=error)
+
+    return factorise, shifts
+
+
+DOUBLE = {"eps": np.finfo(float).eps, "tolerance": 1e-8, "max_products": 4000}
+APART = np.concatenate([[3.0, 2.5, 2.5, 2.0, 1.0], np.linspace(0.5, 0.1, 30)])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("wrong", [-1, 0, 1])
+def test_a_count_that_differs_by_one_proves_nothing(wrong, dtype):
+    M = with_values(APART).astype(dtype)
+    options = DOUBLE if dtype == np.float64 else DOUBLE | {"eps": float(np.finfo(dtype).eps), "tolerance": 1e-4}
+    factorise, shifts = counting(APART, wrong=wrong)
+    found = extremes.largest([products_of(M)], np.zeros(0), 4, factorise=factorise, **options)
+    rounding = 50 * options["eps"] * found.values[0]
+    ritz = largest_ritz(products_of(M), 4, tolerance=options["tolerance"], max_products=4000)
+    np.testing.assert_array_equal(found.values, ritz.values[:4])
+    # Lower bounds by interlacing, up to the rounding of the products.
+    np.testing.assert_array_equal(found.lower, found.values - rounding)
+    # In the middle of the gap between 2 and 1.
+    assert len(shifts) == 1
+    assert shifts[0] == pytest.approx(1.5, abs=1e-2)
+    if wrong:
+        assert not found.certified.any()
+        np.testing.assert_allclose(found.upper, found.values + ritz.residuals[:4] + rounding, rtol=1e-15)
+    else:
+        assert found.certified.all()
+        together = np.sqrt(np.sum(ritz.residuals[:4] ** 2)) + rounding
+        np.testing.assert_allclose(found.upper, found.values + together, rtol=1e-15)
+
+
+def test_a_value_that_was_missed_is_not_certified():
+    # Ten copies and a block of eight, which has converged and does not restart: two are not among the Ritz values.
+    sigma = np.repeat([3.0, 0.2], [10, 30])
+    factorise, shifts = counting(sigma)
+    found = extremes.largest([products_of(with_values(sigma))], np.zeros(0), 9, factorise=factorise, **DOUBLE)
+    assert found.values[7] == pytest.approx(3, rel=1e-12)
+    assert found.values[8] < sigma[8] - 1  # missed
+    assert len(shifts) == 1
+    assert found.values[8] < shifts[0] < 3
+    assert not found.certified.any()
+    assert (found.upper < sigma[:9]).any()  # and without a certificate nothing is claimed of them
+
+
+@pytest.mark.parametrize("more", [-1e-9, 1e-9])
+def test_a_shift_whose_error_reaches_the_values_proves_nothing(more):
+    M = with_values(APART)
+    ritz = largest_ritz(products_of(M), 4, tolerance=1e-8, max_products=4000)
+    rounding = 50 * DOUBLE["eps"] * ritz.values[0]
+    lowest = ritz.values[3] - np.linalg.norm(ritz.residuals[:4]) - rounding
+    shift = counting(APART)
+    extremes.largest([products_of(M)], np.zeros(0), 4, factorise=shift[0], **DOUBLE)
+    factorise, _ = counting(APART, error=lowest - shift[1][0] + more)
+    found = extremes.largest([products_of(M)], np.zeros(0), 4, factorise=factorise, **DOUBLE)
+    assert found.certified.all() == (more < 0)
+    assert found.certified.any() == (more < 0)
+
+
+def test_after_the_last_gap_the_shift_is_the_upper_bound():
+    # The second to the sixth are a cluster that no shift is set into: two values before it, four of the six wanted.
+    sigma = np.concatenate([[3.0, 2.0], 1 - 1e-9 * np.arange(20), np.linspace(0.5, 0.1, 20)])
+    factorise, shifts = counting(sigma, error=1e-5)
+    found = extremes.largest([products_of(with_values(sigma))], np.zeros(0), 6, factorise=factorise, **DOUBLE)
+    assert found.certified.all()
+    assert 1 < shifts[0] < 1.1
+    np.testing.assert_allclose(found.upper[2:], shifts[0] + 1e-5, rtol=1e-14)
+    assert (found.upper[:2] < found.values[:2] + 1e-6).all()
+
+
+def test_known_values_are_bounded_by_rounding_alone():
+    known = np.array([2.0, 1.0, 0.5])
+    factorise, _ = counting(known)
+    found = extremes.largest([], known, 3, factorise=factorise, **DOUBLE)
+    assert found.certified.all()
+    rounding = 50 * DOUBLE["eps"] * 2
+    np.testing.assert_array_equal(found.lower, known - rounding)
+    np.testing.assert_allclose(found.upper[:2], known[:2] + rounding, rtol=1e-16)
+
+
+def sparse_layer(sigma=None):
+    """A sparse J whose singular values are isolated, its ordering, and LAPACK's values ascending."""
+    M = np.diag(np.linspace(1, 2, 40)) + np.diag(np.full(39, 0.3), 1)
+    M[:, :3] = 0  # three columns are 0: three null vectors
+    M = sp.csr_matrix(M[:, 3:])
+    ordering = order(M, np.arange(40), np.arange(37))
+    return M, ordering, np.linalg.svd(M.toarray(), compute_uv=False)[::-1]
+
+
+class Inexact(ShiftedFactor):
+    """A factorisation with another count and another error."""
+
+    def changed(self, more, error):
+        self.count += more
+        self.__dict__["error"] = error
+        return self
+
+
+@pytest.mark.parametrize(("at_zero", "elsewhere", "sure"), [(0.49, 0.0, True), (0.5, 0.0, False), (0.0, 1.0, False)])
+def test_the_smallest_are_certified_where_no_shift_errs_too_much(at_zero, elsewhere, sure):
+    J, ordering, sigma = sparse_layer()
+    tolerance, asked = 1e-13, []
+
+    def factorise(shift):
+        asked.append(shift)
+        error = at_zero * tolerance if shift == tolerance else 1e-14 + elsewhere
+        return Inexact(J, shift, ordering).changed(0, error)
+
+    found = extremes.smallest(J, 3, rank_tolerance=tolerance, top=2.5, factorise=factorise)
+    assert found.certified.tolist() == [sure] * 3
+    assert len(asked) >= 2
+    np.testing.assert_allclose(found.values, sigma[:3], rtol=0, atol=1e-12)
+    together = found.upper - found.values
+    assert (together < 1e-9).all()
+    assert (together >= 50 * DOUBLE["eps"] * 2.5).all()
+    np.testing.assert_allclose(found.values - found.lower, together, rtol=0.1)
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_a_value_lanczos_takes_from_the_null_space_is_not_certified(monkeypatch, k):
+    J, ordering, _ = sparse_layer()
+    eigsh = sp.linalg.eigsh
+
+    def with_a_zero(*args, **options):
+        values, X = eigsh(*args, **options)
+        return np.append(values[1:], 1e-15), X
+
+    monkeypatch.setattr(extremes.sp.linalg, "eigsh", with_a_zero)
+    found = extremes.smallest(J, k, rank_tolerance=1e-13, top=2.5, factorise=lambda s: ShiftedFactor(J, s, ordering))
+    assert not found.certified.any()
+    assert (found.upper == np.inf).all()
+
+
+def test_values_no_shift_tells_apart_have_the_shifts_around_them_as_bounds():
+    # A hundred equal values, one wanted of fewer than the several that Lanczos takes.
+    J = sp.csr_matrix(sp.eye_array(100))
+    ordering = order(J, np.arange(100), np.arange(100))
+    found = extremes.smallest(J, 2, rank_tolerance=1e-13, top=1.0, factorise=lambda s: ShiftedFactor(J, s, ordering))
+    assert (found.lower <= 1).all()
+    assert (found.upper >= 1).all()
+    assert (found.upper - found.lower < 1e-2).all()
+
+
+@pytest.mark.parametrize(
+    ("factor", "sure", "null_dim"), [(0.49, True, 1), (0.51, False, 1), (1.49, False, 0), (1.51, True, 0)]
+)
+def test_values_that_rounding_may_put_on_either_side_of_the_rank_tolerance(factor, sure, null_dim):
+    eps, shape = DOUBLE["eps"], (3000, 2000)
+    tolerance = 3000 * eps * 2
+    values = np.array([2.0, 1.0, 0.5, factor * tolerance])
+    found = extremes.from_all(values, 3, shape, eps)
+    assert found.certified.all() == found.certified.any() == sure
+    assert (found.null_dim, found.rank_tolerance) == (null_dim, tolerance)
+    kept = values[::-1][null_dim : null_dim + 3]
+    np.testing.assert_array_equal(found.values, kept)
+    error = dense.errors(values, eps)[::-1][null_dim : null_dim + 3]
+    np.testing.assert_array_equal(found.upper, kept + error)
+    np.testing.assert_array_equal(found.lower, kept - error)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_smallest_of_clusters_lie_inside_their_bounds(seed):
+    rng = np.random.default_rng(seed)
+    U, V = (np.linalg.qr(rng.standard_normal((300, 300)))[0] for _ in range(2))
+    for level in (1.01e-3, 1.01 * dense._split(300)):
+        sigma = np.repeat([1.0, level, 0.0], [150, 75, 75])
+        M = (U * sigma) @ V.T
+        found = jg.jacobian(Partial(jnp.matmul, M), np.ones(300)).extremes(75, which="smallest")
+        assert found.null_dim == 75
+        assert found.certified.all()
+        assert ((found.lower <= level) & (level <= found.upper)).all()
+
+
+SEARCHED = settings(max_examples=60, deadline=None)
+
+
+@given(st.integers(0, 10**6), st.sampled_from([np.float32, np.float64]), st.integers(1, 12))
+@SEARCHED
+def test_bounds_of_random_clusters(seed, dtype, k):
+    # Lower bounds always; upper bounds where the count, which is LAPACK's here, certifies them.
+    rng = np.random.default_rng(seed)
+    levels = np.sort(rng.random(4))[::-1]
+    sigma = np.sort(np.repeat(levels, rng.integers(1, 12, 4)) * (1 + rng.choice([0, 1e-9, 1e-4]) * rng.random()))[::-1]
+    U, V = (np.linalg.qr(rng.standard_normal((n, n)))[0][:, : sigma.size] for n in (60, 50))
+    M = ((U * sigma) @ V.T).astype(dtype)
+    sigma = np.linalg.svd(M.astype(np.float64), compute_uv=False)
+    single = {"eps": float(np.finfo(dtype).eps), "tolerance": 1e-4, "max_products": 4000}
+    factorise, _ = counting(sigma)
+    found = extremes.largest(
+        [products_of(M)], np.zeros(0), k, factorise=factorise, **(DOUBLE if dtype == np.float64 else single)
+    )
+    assert (found.lower <= sigma[: found.values.size]).all()
+    assert (found.upper >= sigma[: found.values.size])[found.certified].all()
