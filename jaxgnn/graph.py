@@ -1,6 +1,8 @@
 """Graph: a jraph.GraphsTuple sorted by receiver, and the propagation matrix packed from it once."""
 
-from dataclasses import dataclass, replace
+import math
+import warnings
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import jax
@@ -11,11 +13,13 @@ import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from jaxgnn.arrays import Array
+from jaxgnn.edge_list import checked_edges, checked_features, checked_weights, merged, one_way, taken, with_reverses
 from jaxgnn.memory import require_memory
+from jaxgnn.normalisation import Normalisation as Normalisation
+from jaxgnn.normalisation import normalised
 from jaxgnn.propagation import Backend, Edges, Propagation, make_propagation
 from jaxgnn.segment import segment_max, segment_sum
 
-Normalisation = Literal["sym", "row", "doubly", "raw"]
 Aggregation = Literal["sum", "mean", "max"]
 
 
@@ -32,6 +36,7 @@ class Graph:
       node_mask: [n] the same of nodes.
       khops: this graph's pairs at distance exactly 1, .., K as graphs of their own, stacked in a leading axis K and
         padded to equal numbers of edges; None unless `prepare` was asked for `hops`.
+      weighted: whether edges have weights other than 1, which are in `propagation` alone.
     """
 
     graphs_tuple: jraph.GraphsTuple
@@ -39,6 +44,7 @@ class Graph:
     edge_mask: Float[Array, "e"] | None = None
     node_mask: Float[Array, "n"] | None = None
     khops: "Graph | None" = None
+    weighted: bool = field(default=False, metadata={"static": True})
 
     @property
     def senders(self) -> Int[Array, "e"]:
@@ -65,6 +71,30 @@ class Graph:
     @property
     def edge_features(self) -> Any:
         return self.graphs_tuple.edges
+
+    def edge_matrix(self, dtype: Any) -> Float[Array, "e k"] | None:
+        """The edge features as one matrix, or None. Raises ValueError where they are several arrays."""
+        if self.edge_features is None:
+            return None
+        if len(leaves := jax.tree.leaves(self.edge_features)) != 1:
+            raise ValueError(f"the edge features are {len(leaves)} arrays: put them side by side in one [e, k]")
+        E = jnp.asarray(leaves[0], dtype)
+        return E.reshape(E.shape[0], math.prod(E.shape[1:]))
+
+    def warn_unused(self, user: str, *, weights: bool = False, features: bool = False) -> None:
+        """Warns of edge weights or edge features that this graph has and `user`, a layer's name, does not use."""
+        if weights and self.weighted:
+            warnings.warn(f"{user} counts every edge once: the graph's edge weights are not used", stacklevel=2)
+        if features and self.edge_features is not None:
+            warnings.warn(f"{user} takes no edge features: those of the graph are not used", stacklevel=2)
+
+    def masked(self, X: Float[Array, "n d"]) -> Float[Array, "n d"]:
+        """X with 0 in the rows of padding."""
+        return X if self.node_mask is None else jnp.where(jnp.asarray(self.node_mask)[:, None] > 0, X, 0)
+
+    def without_padding(self, X: Float[Array, "... n d"]) -> Float[Array, "... m d"]:
+        """The rows of nodes that are not padding, for the measures of plain arrays; not under `jax.jit`."""
+        return X if self.node_mask is None else X[..., np.flatnonzero(self.node_mask), :]
 
     def at_senders(self, X: Float[Array, "n ..."]) -> Float[Array, "e ..."]:
         """Row X[u] for every edge u -> v."""
@@ -107,6 +137,8 @@ def prepare(
     receivers: Int[np.ndarray, "e"] | None = None,
     num_nodes: int | None = None,
     weights: Float[np.ndarray, "e"] | None = None,
+    undirected: bool | None = None,
+    padded: bool | None = None,
     normalisation: Normalisation = "sym",
     loops: bool | None = None,
     backend: Backend = "auto",
@@ -124,53 +156,91 @@ def prepare(
     Args:
       graph: a jraph.GraphsTuple (of several graphs: their disjoint union); its edge features are kept. Or:
       senders, receivers: [e] integers, and num_nodes: n.
-      weights: [e] edge weights in P, 1 when absent; layers that do not use P count every edge once. Duplicate edges'
-        weights are added; unweighted duplicates are one.
+      weights: [e] edge weights in P, 1 when absent; layers that do not use P count every edge once, and warn of it.
+        Duplicate edges' weights are added; unweighted duplicates are one. An edge of weight 0 is no edge.
+      undirected: True adds the reverse of every edge, with its weight and features. Edges are one-way as they are
+        given with False, and with None as well, which warns where an edge has none back.
+      padded: True for what `jraph.pad_with_graphs` returned: the nodes that it added are masked, in `node_mask`, and
+        the edges left out. Nothing is guessed: with False and None every node counts, and None warns where the last
+        of several graphs has no nodes. With a `pool` the padding graphs keep their rows of logits.
       backend: how P X is computed: "padded" gathers, "segment" sums by segment, "dense" multiplies; "auto" by size.
       hops: K, to find the pairs at distance exactly 1, .., K as well (weights do not count there): `Graph.khops`.
 
     Raises:
       MemoryError: the pairs at a distance do not fit into memory.
-      ValueError: an edge to a node that is not there, arrays that do not fit, an unknown option, a weight that is
-        NaN or negative where degrees are needed, duplicates with different features, an asymmetric graph for "doubly".
+      ValueError: an edge to a node that is not there, arrays that do not fit, an unknown option, a weight that is not
+        finite, or negative where degrees are needed, degrees or a P that float64 does not hold, features that are not
+        finite, duplicates with different features, two directions with different weights or features for
+        undirected=True, an asymmetric graph for "doubly".
     """
-    if normalisation not in get_args(Normalisation):
-        allowed = ", ".join(get_args(Normalisation))
-        raise ValueError(f"normalisation={normalisation!r} is not known: allowed are {allowed}")
+    _check_options(normalisation, loops, hops, undirected, padded)
     n_node, features = None, None
     if graph is not None:
         if not (senders is None and receivers is None and num_nodes is None):
             raise ValueError("prepare: pass a GraphsTuple or senders, receivers and num_nodes, not both")
+        _check_tuple(graph)
         senders, receivers, features = graph.senders, graph.receivers, graph.edges
         n_node = np.asarray(graph.n_node, np.int32)
         num_nodes = int(n_node.sum())
     if hops is not None and features is not None:
         raise ValueError("prepare: pairs at a distance have no edge features: hops=K goes without them")
+    if hops is not None and weights is not None:
+        warnings.warn("prepare: edge weights do not count in the pairs at a distance that hops=K finds", stacklevel=2)
     if senders is None or receivers is None or num_nodes is None:
         raise ValueError("prepare: senders, receivers and num_nodes are all needed for edge arrays")
-    senders, receivers = _checked_edges(senders, receivers, num_nodes)
-    A, first, inverse = _adjacency(senders, receivers, num_nodes, weights, features)
-    P, degree = _normalise(A, normalisation, loops, weighted=weights is not None)
-    order = np.repeat(np.arange(num_nodes, dtype=np.int32), np.diff(A.indptr))
-    merged = jraph.GraphsTuple(
+    senders, receivers = checked_edges(senders, receivers, num_nodes)
+    weights = checked_weights(weights, senders.size)
+    features = checked_features(features, senders.size)
+    real = _real_nodes(n_node, num_nodes, padded)
+    if real < num_nodes:
+        rows = _real_edges(senders, receivers, real)
+        senders, receivers, weights, features = taken((senders, receivers, weights, features), rows)
+    edges = merged(senders, receivers, int(num_nodes), weights, features)
+    if undirected:
+        edges = with_reverses(edges)
+    A = edges.matrix()
+    if undirected is None and normalisation != "doubly" and (count := one_way(A)):
+        warnings.warn(
+            f"prepare: {count} of {A.nnz} edges have no edge back, so that messages go one way along them: pass "
+            "undirected=True where every edge is listed once, undirected=False where this is meant",
+            stacklevel=2,
+        )
+    P, degree = normalised(A, normalisation, loops, weighted=weights is not None, real=real)
+    receivers = np.repeat(np.arange(num_nodes, dtype=np.int32), np.diff(A.indptr))
+    graphs_tuple = jraph.GraphsTuple(
         nodes=None,
-        edges=None if features is None else _merged_features(features, first, inverse),
+        edges=edges.features,
         senders=A.indices.astype(np.int32),
-        receivers=order,
+        receivers=receivers,
         n_node=np.asarray([num_nodes], np.int32) if n_node is None else n_node,
-        n_edge=_edges_per_graph(order, n_node, num_nodes),
+        n_edge=_edges_per_graph(receivers, n_node, num_nodes),
         globals=None,
     )
-    propagation = make_propagation(P, degree, normalisation=normalisation, backend=backend)
-    return Graph(merged, propagation, khops=None if hops is None else _khops(A, hops, normalisation, loops))
+    return Graph(
+        graphs_tuple,
+        make_propagation(P, degree, normalisation=normalisation, backend=backend),
+        node_mask=None if real == num_nodes else (np.arange(num_nodes) < real).astype(np.float32),
+        khops=None if hops is None else _khops(A, hops, normalisation, loops, real),
+        weighted=edges.weights is not None and bool(np.any(edges.weights != 1)),
+    )
 
 
 def components(graph: Graph | jraph.GraphsTuple) -> Int[np.ndarray, "n"]:
-    """Number of the weakly connected component of each node, [n], numbered from 0 in the order of first nodes."""
+    """Number of the weakly connected component of each node, [n], numbered from 0 in the order of first nodes.
+
+    Of a prepared graph edges and nodes that are masked do not count: padding is in no component, -1.
+    """
     num_nodes = int(np.sum(graph.graphs_tuple.n_node if isinstance(graph, Graph) else graph.n_node))
     senders, receivers = np.asarray(graph.senders), np.asarray(graph.receivers)
-    adjacency = sp.coo_matrix((np.ones(senders.shape[0]), (receivers, senders)), (num_nodes, num_nodes))
-    return sp.csgraph.connected_components(adjacency, directed=False)[1].astype(np.int32)
+    nodes = np.arange(num_nodes)
+    if isinstance(graph, Graph) and graph.edge_mask is not None:
+        senders, receivers = taken((senders, receivers), np.asarray(graph.edge_mask) > 0)
+    if isinstance(graph, Graph) and graph.node_mask is not None:
+        nodes = np.flatnonzero(graph.node_mask)
+    adjacency = sp.csr_matrix((np.ones(senders.shape[0]), (receivers, senders)), (num_nodes, num_nodes))
+    labels = np.full(num_nodes, -1, np.int32)
+    labels[nodes] = sp.csgraph.connected_components(adjacency[nodes][:, nodes], directed=False)[1]
+    return labels
 
 
 def second_eigenvalue(graph: Graph) -> float:
@@ -184,7 +254,7 @@ def second_eigenvalue(graph: Graph) -> float:
     labels = components(graph)
     if not labels.size:
         return 0.0
-    nodes = np.flatnonzero(labels == np.argmax(np.bincount(labels)))
+    nodes = np.flatnonzero(labels == np.argmax(np.bincount(labels[labels >= 0])))
     P = graph.propagation.sparse()[nodes][:, nodes]
     if nodes.size < 200:
         moduli = np.abs(np.linalg.eigvalsh(P.toarray()))
@@ -194,10 +264,8 @@ def second_eigenvalue(graph: Graph) -> float:
     return float(np.sort(moduli)[-2]) if nodes.size > 1 else 0.0
 
 
-def _khops(A: sp.csr_matrix, hops: int, normalisation: str, loops: bool | None) -> Graph:
+def _khops(A: sp.csr_matrix, hops: int, normalisation: str, loops: bool | None, real: int) -> Graph:
     """Graphs of the pairs at distance exactly 1 .. hops, [hops, ...]; P of each is normalised like the graph's own."""
-    if hops < 1:
-        raise ValueError(f"hops={hops}: allowed are 1 and more")
     n = A.shape[0]
     step = (A != 0).astype(np.int8)
     reached = sp.eye_array(n, dtype=np.int8, format="csr")
@@ -217,7 +285,9 @@ def _khops(A: sp.csr_matrix, hops: int, normalisation: str, loops: bool | None) 
         frontier.sort_indices()
         reached = reached + frontier
         graphs.append(frontier.astype(np.float64))
-    matrices, degrees = zip(*(_normalise(g, normalisation, loops, weighted=False) for g in graphs), strict=True)
+    matrices, degrees = zip(
+        *(normalised(g, normalisation, loops, weighted=False, real=real) for g in graphs), strict=True
+    )
     matrices = [m.tocsr() for m in matrices]
     edges = max(g.nnz for g in graphs)
     entries = max(m.nnz for m in matrices)
@@ -248,105 +318,70 @@ def _stacked_edges(matrices: list[sp.csr_matrix], length: int) -> Edges:
     return Edges(senders, receivers, weights)
 
 
-def _checked_edges(senders: Any, receivers: Any, num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    if num_nodes < 0:
-        raise ValueError(f"num_nodes={num_nodes} is negative: a graph has 0 nodes or more")
-    senders, receivers = np.asarray(senders), np.asarray(receivers)
-    if senders.ndim != 1 or senders.shape != receivers.shape:
-        raise ValueError(
-            f"senders {senders.shape} and receivers {receivers.shape} must be one-dimensional and equally long"
-        )
-    for name, nodes in (("senders", senders), ("receivers", receivers)):
-        if nodes.size and not np.issubdtype(nodes.dtype, np.integer):
-            raise ValueError(f"{name} have dtype {nodes.dtype}: node numbers must be integers")
-        wrong = np.flatnonzero((nodes < 0) | (nodes >= num_nodes))
-        if wrong.size:
-            edge = wrong[0]
+def _check_options(normalisation: Any, loops: Any, hops: Any, undirected: Any, padded: Any) -> None:
+    if not isinstance(normalisation, str) or normalisation not in get_args(Normalisation):
+        allowed = ", ".join(get_args(Normalisation))
+        raise ValueError(f"normalisation={normalisation!r} is not known: allowed are {allowed}")
+    for name, value in (("loops", loops), ("undirected", undirected), ("padded", padded)):
+        if not (value is None or isinstance(value, bool | np.bool_)):
+            raise ValueError(f"{name}={value!r}: allowed are True, False and None")
+    if hops is not None and (isinstance(hops, bool) or not isinstance(hops, int | np.integer) or hops < 1):
+        raise ValueError(f"hops={hops!r}: allowed are 1 and more, whole")
+
+
+def _check_tuple(graph: Any) -> None:
+    if not isinstance(graph, jraph.GraphsTuple):
+        raise ValueError(f"prepare: a jraph.GraphsTuple is needed, not {type(graph).__name__}")
+    if graph.senders is None or graph.receivers is None:
+        raise ValueError("prepare: the GraphsTuple has no senders or no receivers")
+    n_node, n_edge = np.asarray(graph.n_node), np.asarray(graph.n_edge)
+    for name, counts in (("n_node", n_node), ("n_edge", n_edge)):
+        if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
             raise ValueError(
-                f"edge {edge} has {name[:-1]} {nodes[edge]}, a node that is not there: nodes are 0 to {num_nodes - 1}"
+                f"prepare: {name} of the GraphsTuple is {counts}: counts of every graph [graphs] are needed"
             )
-    return senders.astype(np.int64), receivers.astype(np.int64)
+    if n_edge.sum() != np.size(graph.senders):
+        raise ValueError(
+            f"prepare: n_edge of the GraphsTuple adds up to {n_edge.sum()} for {np.size(graph.senders)} edges"
+        )
+    dropped = [name for name in ("nodes", "globals") if jax.tree.leaves(getattr(graph, name))]
+    if dropped:
+        without = ", ".join(f"{name}=None" for name in dropped)
+        warnings.warn(
+            f"prepare: {' and '.join(dropped)} of the GraphsTuple are not kept: features of nodes are passed to the "
+            f"network as x, and graph._replace({without}) says that this is meant",
+            stacklevel=3,
+        )
 
 
-def _adjacency(senders, receivers, num_nodes: int, weights, features) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
-    # Sorted by (receiver, sender), merged: the number of an edge in this order is its number in the Graph.
-    key = receivers * num_nodes + senders
-    first = inverse = np.zeros(0, np.int64)  # weights and features alone ask where an edge comes from and goes to
-    if weights is not None or features is not None:
-        key, first, inverse = np.unique(key, return_index=True, return_inverse=True)
-    elif not (key[1:] > key[:-1]).all():  # data sets are in this order already
-        key.sort()
-        key = key[np.append(True, key[1:] != key[:-1])]  # np.unique would hash, which takes longer than to sort
-    if weights is None:
-        values = np.ones(key.size)
-    else:
-        weights = np.asarray(weights, np.float64)
-        if weights.shape != senders.shape:
-            raise ValueError(
-                f"weights have shape {weights.shape}: one weight for each of {senders.size} edges is needed"
+def _real_nodes(n_node: np.ndarray | None, num_nodes: int, padded: bool | None) -> int:
+    """How many nodes are not padding: they come first."""
+    if n_node is None or not padded:
+        if padded:
+            raise ValueError("padded=True is for a GraphsTuple that jraph.pad_with_graphs returned")
+        if padded is None and n_node is not None and n_node.size > 1 and n_node[-1] == 0:
+            warnings.warn(
+                "prepare: the last graphs have no nodes, as if jraph.pad_with_graphs had added them: padded=True "
+                "masks what it adds, padded=False counts every node",
+                stacklevel=3,
             )
-        if not np.isfinite(weights).all():
-            edge = np.flatnonzero(~np.isfinite(weights))[0]
-            raise ValueError(f"the weight of edge {edge} is {weights[edge]}: weights must be finite")
-        values = np.bincount(inverse, weights, minlength=key.size).astype(np.float64)  # without edges: integers
-    rows, columns = np.divmod(key, max(num_nodes, 1))
-    indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=num_nodes))])
-    return sp.csr_matrix((values, columns, indptr), (num_nodes, num_nodes)), first, inverse
+        return num_nodes
+    # It adds one graph with all nodes and edges of the padding, then graphs without any.
+    graphs = np.flatnonzero(n_node)
+    if not graphs.size or graphs[-1] == 0:
+        raise ValueError(f"padded=True leaves no graph: n_node is {n_node}, and its last graph with nodes is padding")
+    return int(n_node[: graphs[-1]].sum())
 
 
-def _normalise(A: sp.csr_matrix, normalisation: str, loops: bool | None, *, weighted: bool):
-    if loops is None:
-        loops = normalisation != "raw"
-    if normalisation == "doubly":
-        if not loops:
-            raise ValueError('loops=False does not go with normalisation="doubly": its diagonal is 1 - sum_v P_uv')
-        return _metropolis(A, weighted=weighted)
-    if loops:
-        A = A + sp.diags_array((A.diagonal() == 0).astype(np.float64), format="csr")
-    degree = np.asarray(A.sum(axis=1)).ravel()
-    if normalisation == "raw":
-        return A, degree
-    if (A.data < 0).any():
+def _real_edges(senders: np.ndarray, receivers: np.ndarray, real: int) -> np.ndarray:
+    inside = senders < real
+    wrong = np.flatnonzero(inside != (receivers < real))
+    if wrong.size:
+        edge = wrong[0]
         raise ValueError(
-            f"an edge weight is {A.data.min()}: normalisation={normalisation!r} needs weights of 0 or more"
+            f"padded=True: edge {edge} joins nodes {senders[edge]} and {receivers[edge]}, of which one is padding"
         )
-    power = -0.5 if normalisation == "sym" else -1.0
-    scale = np.zeros_like(degree)
-    np.power(degree, power, where=degree > 0, out=scale)
-    values = np.repeat(scale, np.diff(A.indptr))
-    if normalisation == "sym":
-        values *= scale[A.indices]  # one product for both ends: P of a symmetric graph is symmetric to the last bit
-    values *= A.data
-    return sp.csr_matrix((values, A.indices, A.indptr), A.shape), degree
-
-
-def _metropolis(A: sp.csr_matrix, *, weighted: bool):
-    if weighted:
-        raise ValueError('normalisation="doubly" takes no edge weights: Metropolis weights follow from the degrees')
-    A = sp.csr_matrix(A - sp.diags_array(A.diagonal(), format="csr"))
-    A.eliminate_zeros()
-    different = sp.coo_matrix(A - A.T)
-    if different.nnz:
-        receiver, sender = (int(i[np.flatnonzero(different.data > 0)[0]]) for i in different.coords)
-        raise ValueError(
-            f'normalisation="doubly" needs a symmetric graph: edge {sender} -> {receiver} has no edge back'
-        )
-    rows, columns = A.nonzero()
-    degree = np.bincount(rows, minlength=A.shape[0]).astype(np.float64)
-    weights = 1.0 / (1.0 + np.maximum(degree[rows], degree[columns]))
-    off_diagonal = sp.csr_matrix((weights, (rows, columns)), A.shape)
-    diagonal = 1.0 - np.asarray(off_diagonal.sum(axis=1)).ravel()
-    return sp.csr_matrix(off_diagonal + sp.diags_array(diagonal)), degree + 1.0
-
-
-def _merged_features(features, first: np.ndarray, inverse: np.ndarray):
-    def merge(feature):
-        feature = np.asarray(feature)
-        if not np.array_equal(feature[first][inverse], feature):
-            raise ValueError("duplicate edges have different features: merge them before prepare()")
-        return feature[first]
-
-    return jax.tree.map(merge, features)
+    return np.flatnonzero(inside)
 
 
 def _edges_per_graph(receivers: np.ndarray, n_node, num_nodes: int) -> np.ndarray:

@@ -217,7 +217,7 @@ class DeepGNN(nn.Module):
             self.jump_weights = self.param("jump", equal, (self.blocks + 1,))
 
     def __call__(self, graph: Graph, x: Features, train: bool = False) -> Float[Array, "n out"]:
-        """Logits, [n, f] -> [n, out], or [graphs, out] with a `pool`."""
+        """Logits, [n, f] -> [n, out], 0 in padding, or [graphs, out] with a `pool`."""
         return self._run(graph, x, None, train=train, collect=False)[0]
 
     def tapped(
@@ -229,14 +229,14 @@ class DeepGNN(nn.Module):
         return logits, features
 
     def encode(self, graph: Graph, x: Features, train: bool = False) -> Float[Array, "n d"]:
-        """X^(0): x W_e + b_e, or rho(layer(x)) with ends="layer"."""
+        """X^(0): x W_e + b_e, or rho(layer(x)) with ends="layer"; 0 in padding."""
         if isinstance(x, SparseFeatures):
             if self.ends == "layer" or (train and self.input_dropout > 0):
                 raise ValueError('sparse features go with ends="linear" and input_dropout=0: use an array x')
         else:
-            x = self.input_drop(x, deterministic=not train)
+            x = self.input_drop(graph.masked(x), deterministic=not train)
         H = self._end(self.encoder, graph, x, train)
-        return H if self.ends == "linear" else ACTIVATIONS[self.activation](H)
+        return graph.masked(H if self.ends == "linear" else ACTIVATIONS[self.activation](H))
 
     def _end(self, module, graph, X, train):
         if self.ends == "linear":
@@ -266,6 +266,7 @@ class DeepGNN(nn.Module):
         )
         X = self.readout_drop(X if self.jumping == "last" else jumped, deterministic=not train)
         logits = self._end(self.readout, graph, pooled(graph, X, self.pool), train)
+        logits = graph.masked(logits) if self.pool == "none" else logits
         return logits, features if features is None else jnp.concatenate([x0[None], features])
 
     def _shared(self, graph: Graph, x0: Float[Array, "n d"]) -> Shared:

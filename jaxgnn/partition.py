@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import scipy.sparse as sp
 from jax.sharding import Mesh
@@ -97,12 +98,11 @@ def _rows_read(P: sp.csr_matrix, order: Int[np.ndarray, "n"], parts: int) -> int
 def _permuted(graph: Graph, place: np.ndarray, order: np.ndarray, propagation: Propagation) -> Graph:
     senders, receivers = place[np.asarray(graph.senders)], place[np.asarray(graph.receivers)]
     edges = np.lexsort((senders, receivers))
-    features = graph.edge_features
     n = np.asarray([order.size], np.int32)
     moved = graph.graphs_tuple._replace(
         senders=senders[edges].astype(np.int32),
         receivers=receivers[edges].astype(np.int32),
-        edges=None if features is None else np.asarray(features)[edges],
+        edges=jax.tree.map(lambda feature: np.asarray(feature)[edges], graph.edge_features),
         n_node=n,
     )
     edge_mask = None if graph.edge_mask is None else np.asarray(graph.edge_mask)[edges]

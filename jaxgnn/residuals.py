@@ -139,6 +139,8 @@ class GradientGating(Residual):
 
     @nn.compact
     def __call__(self, X, R, state, given):
+        given.graph.warn_unused('residual="gradient_gating"', weights=True)
+
         @not_stored
         def variation(R):
             difference = given.graph.at_senders(R) - given.graph.at_receivers(R)

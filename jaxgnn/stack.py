@@ -157,8 +157,7 @@ class Block(nn.Module):
         residual = (RESIDUALS[self.residual] if isinstance(self.residual, str) else self.residual)(name="residual")
         given = Given(graph, shared.x0, index, shared.numbers, shared.ssm)
         X_next, state = residual(X, R, state, given)
-        if graph.node_mask is not None:  # padding stays 0: normalised by the scale of other rows it could grow
-            X_next = jnp.where(jnp.asarray(graph.node_mask)[:, None] > 0, X_next, 0)
+        X_next = graph.masked(X_next)  # padding stays 0: normalised by the scale of other rows it could grow
         if taps is not None:
             X_next = X_next + taps.features
         return rounded(X_next, self.compute_dtype).astype(kept_as), state
@@ -185,7 +184,9 @@ def _wide(dtype: Any) -> Any:
 
 def _check_matrices(layer: type[nn.Module], params: Any, bound: str) -> None:
     for path, W in jax.tree_util.tree_leaves_with_path(params):
-        if path[-1].key == "kernel" and W.ndim > 2:
+        # A key of a dictionary has its name in `key`, one of a dataclass or a named tuple in `name`.
+        name = getattr(path[-1], "key", getattr(path[-1], "name", None)) if path else None
+        if name == "kernel" and W.ndim > 2:
             raise ValueError(
                 f"bound={bound!r} is for matrices, but the layer {layer.__name__} has a kernel of shape {W.shape}"
             )

@@ -102,14 +102,14 @@ def directed(n=12, e=40, seed=0):
     senders, receivers = rng.integers(0, n, e), rng.integers(0, n - 2, e)
     senders[:3] = receivers[:3]
     senders[3:5], receivers[3:5] = senders[5], receivers[5]
-    return {"senders": senders, "receivers": receivers, "num_nodes": n}
+    return {"senders": senders, "receivers": receivers, "num_nodes": n, "undirected": False}
 
 
 def directed_ring(n):
     """Every node hears the two before it: P is not symmetric, and all rows are equally long."""
     v = np.arange(n)
     senders = np.concatenate([(v - 1) % n, (v - 2) % n])
-    return {"senders": senders, "receivers": np.tile(v, 2), "num_nodes": n}
+    return {"senders": senders, "receivers": np.tile(v, 2), "num_nodes": n, "undirected": False}
 
 
 def hub():

@@ -17,6 +17,8 @@ ORDER = (
     "remat",
     "propagation",
     "sparse_features",
+    "edge_list",
+    "normalisation",
     "graph",
     "partition",
     "dropedge",

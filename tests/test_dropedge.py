@@ -31,7 +31,7 @@ def edges_of(graph):
 def rest_of(graph, dropped):
     """The graph of the edges that `drop_edges` left, as `prepare` takes it."""
     senders, receivers = np.array(sorted(edges_of(dropped)), int).reshape(-1, 2).T
-    return {"senders": senders, "receivers": receivers, "num_nodes": graph.num_nodes}
+    return {"senders": senders, "receivers": receivers, "num_nodes": graph.num_nodes, "undirected": False}
 
 
 CASES = [("directed", "sym"), ("directed", "row"), ("ring", "row"), ("hub", "sym")]
@@ -198,7 +198,9 @@ def test_the_network_in_training_is_that_of_the_graph_that_stays(graphs, random_
     A = np.asarray(jax.jit(partial(seen.apply, train=True))(only, graph, x, rngs=rngs))
     assert 0 < A.sum() < graph.num_edges
     receivers, senders = np.nonzero(A)
-    rest = jg.prepare(senders=senders, receivers=receivers, num_nodes=12, normalisation="row").propagation.dense()
+    rest = jg.prepare(
+        senders=senders, receivers=receivers, num_nodes=12, normalisation="row", undirected=False
+    ).propagation.dense()
     expected = rest @ x @ variables["params"]["stack"]["layer"]["linear"]["kernel"][0]
     H = jax.jit(partial(convolution.apply, train=True))(variables, graph, x, rngs=rngs)
     np.testing.assert_allclose(H, expected, rtol=0, atol=1e-12)

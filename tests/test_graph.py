@@ -125,7 +125,7 @@ def test_sym_of_a_symmetric_graph_is_symmetric_to_the_last_bit(karate):
 
 def test_sym_of_a_directed_graph_uses_receiver_in_degrees():
     # 0 -> 2, 1 -> 2, 2 -> 3: in-degrees 0, 0, 2, 1, and 1 more for each loop.
-    P = matrix({"senders": [0, 1, 2], "receivers": [2, 2, 3], "num_nodes": 4}, "sym")
+    P = matrix({"senders": [0, 1, 2], "receivers": [2, 2, 3], "num_nodes": 4}, "sym", undirected=False)
     expected = np.diag([1, 1, 1 / 3, 1 / 2])
     expected[2, :2] = 1 / np.sqrt(3)
     expected[3, 2] = 1 / np.sqrt(6)
@@ -166,6 +166,7 @@ def test_duplicates_are_one_edge_and_weights_add_up():
 
 def test_weights_normalise():
     edges = {"senders": [1, 2, 0], "receivers": [0, 0, 1], "num_nodes": 3, "weights": [1.0, 3.0, 2.0]}
+    edges |= {"undirected": False}
     np.testing.assert_allclose(matrix(edges, "row", loops=False), [[0, 0.25, 0.75], [1, 0, 0], [0, 0, 0]])
     # D~ = 5, 3, 1
     expected = np.array([[1 / 5, 1 / 15**0.5, 3 / 5**0.5], [2 / 15**0.5, 1 / 3, 0], [0, 0, 1]])
@@ -181,7 +182,7 @@ def test_edges_are_sorted_by_receiver_then_sender(edges):
 def test_edge_features_follow_their_edges_through_sorting_and_merging():
     senders, receivers = [2, 0, 1, 0, 2], [0, 1, 0, 1, 1]
     features = {"kind": np.array([20, 1, 10, 1, 21]), "x": np.array([[2.0], [0.0], [1.0], [0.0], [3.0]])}
-    graph = jg.prepare(as_tuple(senders, receivers, [3], features))
+    graph = jg.prepare(as_tuple(senders, receivers, [3], features), undirected=False)
     np.testing.assert_array_equal(graph.senders, [1, 2, 0, 2])
     np.testing.assert_array_equal(graph.receivers, [0, 0, 1, 1])
     np.testing.assert_array_equal(graph.graphs_tuple.edges["kind"], [10, 20, 1, 21])
@@ -196,8 +197,8 @@ def test_duplicates_with_different_features_are_refused():
 @pytest.mark.parametrize("name", ["star", "directed"])
 def test_a_graphs_tuple_gives_what_edge_arrays_give(graphs, name):
     edges = graphs.star(6) if name == "star" else graphs.directed()
-    one = jg.prepare(as_tuple(edges["senders"], edges["receivers"], [edges["num_nodes"]]))
-    other = jg.prepare(**edges)
+    one = jg.prepare(as_tuple(edges["senders"], edges["receivers"], [edges["num_nodes"]]), undirected=False)
+    other = jg.prepare(**edges | {"undirected": False})
     assert jax.tree.structure(one) == jax.tree.structure(other)
     jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -229,7 +230,7 @@ def test_components_are_weak_and_numbered_by_first_node(graphs):
     np.testing.assert_array_equal(jg.components(jg.prepare(**graphs.several_components())), expected)
     one_way = as_tuple([4, 3, 0], [2, 1, 4], [5])  # 0 -> 4 -> 2, 3 -> 1
     np.testing.assert_array_equal(jg.components(one_way), [0, 1, 0, 1, 0])
-    np.testing.assert_array_equal(jg.components(jg.prepare(one_way)), [0, 1, 0, 1, 0])
+    np.testing.assert_array_equal(jg.components(jg.prepare(one_way, undirected=False)), [0, 1, 0, 1, 0])
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])
@@ -251,7 +252,7 @@ def test_cora_has_its_known_shape(cora):
     np.testing.assert_array_equal(graph.propagation.sparse().diagonal() > 0, True)
 
 
-PATH = {"senders": [0, 1], "receivers": [1, 2], "num_nodes": 3}
+PATH = {"senders": [0, 1], "receivers": [1, 2], "num_nodes": 3, "undirected": False}
 REFUSED = {
     "normalisation": (
         {"normalisation": "magic"},
@@ -290,7 +291,7 @@ REFUSED = {
     ),
     "asymmetric": (
         {"senders": [0, 1, 1], "receivers": [1, 0, 2], "normalisation": "doubly"},
-        'normalisation="doubly" needs a symmetric graph: edge 1 -> 2 has no edge back',
+        'normalisation="doubly" needs a symmetric graph: edge 1 -> 2 has no edge back; undirected=True adds them',
     ),
     "weighted": (
         {"senders": [0, 1], "receivers": [1, 0], "weights": [1.0, 1.0], "normalisation": "doubly"},
@@ -332,7 +333,7 @@ def random_edges(seed, directed, n=20, e=30):
     senders, receivers = rng.integers(0, n, (2, e))
     if not directed:
         senders, receivers = np.concatenate([senders, receivers]), np.concatenate([receivers, senders])
-    return {"senders": senders, "receivers": receivers, "num_nodes": n}
+    return {"senders": senders, "receivers": receivers, "num_nodes": n, "undirected": False}
 
 
 def distances(edges):
@@ -366,7 +367,9 @@ def test_the_matrix_of_every_distance_is_normalised_like_the_graphs(directed, no
     graph, distance = jg.prepare(**edges, **options, hops=3), distances(edges)
     for k in (1, 2, 3):
         receivers, senders = np.nonzero(distance == k)
-        expected = jg.prepare(senders=senders, receivers=receivers, num_nodes=20, **options).propagation
+        expected = jg.prepare(
+            senders=senders, receivers=receivers, num_nodes=20, undirected=False, **options
+        ).propagation
         P = graph.hop(k - 1).propagation
         np.testing.assert_allclose(P.dense(), expected.dense(), rtol=0, atol=1e-15)
         np.testing.assert_allclose(P.T @ np.eye(20), expected.dense().T, rtol=0, atol=1e-15)
@@ -395,12 +398,13 @@ def test_distances_that_no_pair_has_are_empty_and_weights_do_not_count(graphs):
     graph = jg.prepare(**graphs.path(3), hops=5)
     np.testing.assert_array_equal(graph.hop(4).propagation.dense(), np.eye(3))
     assert not np.any(graph.hop(4).edge_mask)
-    weighted = jg.prepare(**graphs.path(3), weights=[5.0, 1.0, 2.0, 3.0], hops=2)
+    with pytest.warns(UserWarning, match=r"^prepare: edge weights do not count in the pairs at a distance that hops="):
+        weighted = jg.prepare(**graphs.path(3), weights=[5.0, 1.0, 2.0, 3.0], hops=2)
     np.testing.assert_array_equal(weighted.hop(0).propagation.dense(), graph.hop(0).propagation.dense())
 
 
 def test_hops_that_are_not_there(graphs):
-    with pytest.raises(ValueError, match=r"^hops=0: allowed are 1 and more$"):
+    with pytest.raises(ValueError, match=r"^hops=0: allowed are 1 and more, whole$"):
         jg.prepare(**graphs.ring(5), hops=0)
     with pytest.raises(ValueError, match=r"^the k-hop schedule needs the pairs at each distance: prepare the graph w"):
         jg.prepare(**graphs.ring(5)).hop(0)

@@ -84,7 +84,7 @@ def test_zero_on_constant_columns_and_on_nothing_else(name):
 @settings(deadline=None, max_examples=50, derandomize=True)
 @given(X=SIGNALS, Y=SIGNALS)
 def test_triangle_inequality(name, X, Y):
-    edges = {"senders": [0, 1, 1], "receivers": [1, 0, 2], "num_nodes": 5}
+    edges = {"senders": [0, 1, 1], "receivers": [1, 0, 2], "num_nodes": 5, "undirected": False}
     other = {"off_span": np.arange(5.0), "off_degree_span": jg.prepare(**edges).propagation}
     arguments = [other[name]] if name in other else []
     values = [float(getattr(measures, name)(jnp.asarray(Z), *arguments)) for Z in (X + Y, X, Y)]

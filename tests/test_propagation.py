@@ -30,7 +30,7 @@ def assert_rounded(actual, expected, terms):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=8 * (terms + 4) * np.finfo(actual.dtype).eps * scale)
 
 
-def adjacency(senders, receivers, num_nodes):
+def adjacency(senders, receivers, num_nodes, **_):
     A = np.zeros((num_nodes, num_nodes))
     A[receivers, senders] = 1
     return A

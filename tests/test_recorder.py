@@ -139,7 +139,8 @@ def test_every_point_of_a_sweep_has_its_own_record():
 
 def test_many_graphs_are_sampled_on_one_batch_graph_by_graph():
     sizes = [3, 5, 4, 6, 5, 4]
-    graphs = [jg.prepare(senders=np.arange(n), receivers=(np.arange(n) + 1) % n, num_nodes=n) for n in sizes]
+    rings = [{"senders": np.arange(n), "receivers": (np.arange(n) + 1) % n, "num_nodes": n} for n in sizes]
+    graphs = [jg.prepare(**ring, undirected=False) for ring in rings]
     x = [np.random.default_rng(n).standard_normal((n, 2)).astype(np.float32) for n in sizes]
     split = (np.arange(4), np.array([4]), np.array([5]))
     task = jg.tasks.many_graphs(graphs, x, np.array([0, 1, 0, 1, 0, 1]), split=split, batch_size=2)

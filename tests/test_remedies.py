@@ -49,6 +49,7 @@ EDGES = {
     "senders": np.array([0, 1, 2, 4, 5, 4, 6, 5, 6, 6, 7, 5]),
     "receivers": np.array([1, 2, 3, 5, 4, 6, 4, 6, 5, 7, 6, 5]),
     "num_nodes": N,
+    "undirected": False,
 }
 QUICK = {"xla_backend_optimization_level": 0}  # these programs run once: compiling is what takes time
 
@@ -205,7 +206,7 @@ def test_means_over_nodes_reach_every_component(name, x64):
 def test_layer_l_of_the_khop_schedule_reaches_distance_l_plus_1_exactly(x64):
     # On a directed ring node v is at distance k from v - k; the schedule starts anew after 3 hops.
     v = np.arange(7)
-    graph = jg.prepare(senders=v, receivers=(v + 1) % 7, num_nodes=7, hops=3)
+    graph = jg.prepare(senders=v, receivers=(v + 1) % 7, num_nodes=7, hops=3, undirected=False)
     model = jg.DeepGNN(depth=4, width=2, activation="tanh", khop=True)
     x = signal(7, 2)
     variables = drawn(model, graph, x)

@@ -1,4 +1,6 @@
+import dataclasses
 from functools import partial
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -384,3 +386,77 @@ def test_a_bound_refuses_a_kernel_that_is_no_matrix(graphs):
     sentence = r"^bound='frobenius' is for matrices, but the layer Heads has a kernel of shape \(4, 2, 2\)"
     with pytest.raises(ValueError, match=sentence):
         jg.DeepGNN(layer=Heads, width=4, bound="frobenius").init(jax.random.key(0), graph, jnp.ones((4, 2)))
+
+
+class Pair(NamedTuple):
+    kernel: jax.Array
+    other: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Held:
+    kernel: jax.Array
+
+
+@jax.tree_util.register_pytree_node_class
+class Numbered:
+    """Its leaf has a number for a path, no name."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def tree_flatten(self):
+        return (self.kernel,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, leaves):
+        return cls(*leaves)
+
+
+class Nested(nn.Module):
+    """H = X (W_1 + .. + W_6), the matrices in containers of every kind: [d, d] each, or [1, d, d]."""
+
+    features: int
+    flat: bool = True
+
+    @nn.compact
+    def __call__(self, graph, X):
+        def drawn(key):
+            shape = (self.features, self.features) if self.flat else (1, self.features, self.features)
+            W = jax.random.normal(key, (6, *shape))
+            return {
+                "tuple": (W[0],),
+                "list": [W[1]],
+                "named": Pair(W[2], W[3]),
+                "held": Held(W[4]),
+                "numbered": Numbered(W[5]),
+            }
+
+        return X @ sum(W.reshape(self.features, self.features) for W in jax.tree.leaves(self.param("all", drawn)))
+
+
+@pytest.mark.parametrize("bound", ["none", "frobenius", "spectral"])
+def test_parameters_may_be_in_containers_of_any_kind(graphs, bound):
+    graph, x = jg.prepare(**graphs.ring(4)), jnp.asarray(signal(4, 3), jnp.float32)
+    model = jg.DeepGNN(layer=Nested, width=3, depth=2, activation="identity", bound=bound, bound_c=0.5)
+    params = model.init(jax.random.key(0), graph, x)
+    step, h, inputs = model.scan_fn(params, graph, x)
+    for layer in range(2):
+        leaves = [np.asarray(W[layer], np.float64) for W in jax.tree.leaves(params["params"]["stack"]["layer"])]
+        sigma = np.linalg.svd(leaves, compute_uv=False)
+        size = {"frobenius": np.linalg.norm(sigma, axis=1), "spectral": sigma[:, 0]}.get(bound, np.full(6, 0.5))
+        expected = np.array(leaves) / size[:, None, None]
+        J = jax.jacobian(lambda h, layer=layer: step(h, jax.tree.map(lambda a: a[layer], inputs)))(h)[0, :, 0]
+        np.testing.assert_allclose(J.T, 0.5 * expected.sum(axis=0), rtol=0, atol=1e-3 if bound == "spectral" else 1e-5)
+    if bound == "frobenius":
+        assert (jg.probe(model, params, graph, x, jnp.sum).weight_grads > 0).all()
+
+
+def test_a_bound_refuses_a_nested_kernel_that_is_no_matrix(graphs):
+    graph = jg.prepare(**graphs.ring(4))
+    sentence = r"^bound='frobenius' is for matrices, but the layer Nested has a kernel of shape \(1, 3, 3\)"
+    with pytest.raises(ValueError, match=sentence):
+        jg.DeepGNN(layer=Nested(3, flat=False), width=3, bound="frobenius").init(
+            jax.random.key(0), graph, np.ones((4, 3))
+        )

@@ -1,5 +1,6 @@
 """What is done to a data set before training: one component, normalised features."""
 
+import jax
 import numpy as np
 from jaxtyping import Float
 from scipy.sparse import coo_array, csgraph
@@ -10,9 +11,12 @@ from jaxgnn.data.dataset import Dataset, graphs_tuple
 def largest_component(ds: Dataset) -> Dataset:
     """The data set restricted to its largest weakly connected component (the first, if several are largest).
 
-    Nodes are renumbered in their old order; classes keep their numbers.
+    Nodes are renumbered in their old order; classes keep their numbers, edges and nodes their features, the graph its
+    globals. Raises ValueError where ds.graph holds several graphs.
     """
     num_nodes = len(ds.labels)
+    if np.shape(ds.graph.n_node) != (1,) or int(ds.graph.n_node[0]) != num_nodes:
+        raise ValueError(f"one graph of {num_nodes} nodes is needed, and n_node is {ds.graph.n_node}")
     senders, receivers = np.asarray(ds.graph.senders), np.asarray(ds.graph.receivers)
     adjacency = coo_array((np.ones(len(senders), bool), (senders, receivers)), shape=(num_nodes, num_nodes))
     _, component = csgraph.connected_components(adjacency, directed=True, connection="weak")
@@ -20,8 +24,13 @@ def largest_component(ds: Dataset) -> Dataset:
     number = np.cumsum(keep) - 1
     # Both ends of an edge lie in the same component, so one end decides.
     inside = keep[senders]
+    graph = graphs_tuple(number[senders[inside]], number[receivers[inside]], int(keep.sum()))
     return ds._replace(
-        graph=graphs_tuple(number[senders[inside]], number[receivers[inside]], int(keep.sum())),
+        graph=graph._replace(
+            edges=jax.tree.map(lambda feature: np.asarray(feature)[inside], ds.graph.edges),
+            nodes=jax.tree.map(lambda feature: np.asarray(feature)[keep], ds.graph.nodes),
+            globals=ds.graph.globals,
+        ),
         x=ds.x[keep],
         labels=ds.labels[keep],
         train_mask=ds.train_mask[keep],

@@ -38,6 +38,7 @@ class ADGN(nn.Module):
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
         if X.shape[-1] != self.features:
             raise ValueError(f"features={self.features}: A-DGN needs as many as X has columns, {X.shape[-1]}")
+        graph.warn_unused("ADGN", features=True)
         W = self.param("kernel", self.kernel_init, (self.features, self.features), X.dtype)
         V = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="neighbours")
         H = X @ (W.T - W) - self.gamma * X + V(graph.propagation @ X)

@@ -43,6 +43,7 @@ class APPNP(nn.Module):
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
         if X.shape[-1] != self.features:
             raise ValueError(f"features={self.features}: APPNP needs as many as X has columns, {X.shape[-1]}")
+        graph.warn_unused("APPNP", features=True)
 
         def step(_, Z):
             return (1 - self.alpha) * (graph.propagation @ Z) + self.alpha * X

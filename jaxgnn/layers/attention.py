@@ -29,6 +29,16 @@ def attention_weights(
     return on_edges / graph.at_receivers(total), on_self / total
 
 
+def mean_on_edges(graph: Graph, E: Float[Array, "e k"]) -> Float[Array, "n k"]:
+    """The mean of E over each node's in-edges without its loop, 0 without any: what the node's own edge is given."""
+    others = jnp.asarray(graph.senders != graph.receivers, E.dtype)
+    if graph.edge_mask is not None:
+        others = others * jnp.asarray(graph.edge_mask, E.dtype)
+    count = segment_sum(others, graph.receivers, graph.num_nodes, sorted=True)
+    total = segment_sum(E * others[:, None], graph.receivers, graph.num_nodes, sorted=True)
+    return total / jnp.maximum(count, 1)[:, None]
+
+
 @not_stored
 def attend(
     graph: Graph, on_edges: Float[Array, "e h"], on_self: Float[Array, "n h"], Z: Float[Array, "n h d"]

@@ -42,6 +42,7 @@ class Cheb(nn.Module):
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
+        graph.warn_unused("Cheb", features=True)
         P = graph.propagation
         W = [
             nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name=f"linear_{k}")

@@ -9,13 +9,15 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
-from jaxgnn.layers.attention import attend, attention_weights, check_heads
+from jaxgnn.layers.attention import attend, attention_weights, check_heads, mean_on_edges
 
 
 class GAT(nn.Module):
     """H_v = sum_u a_vu Z_u (+ b), Z = X W, [n, d] -> [n, features]. Source: Velickovic et al. 2018, equations 1 to 6.
 
-    a_vu = softmax_u(LeakyReLU(a_s . Z_u + a_r . Z_v)) over the in-neighbours u of v and v itself, once.
+    a_vu = softmax_u(LeakyReLU(a_s . Z_u + a_r . Z_v)) over the in-neighbours u of v and v itself, once. Where the graph
+    has edge features E [e, k], a_e . (E_vu W_e) is added inside the LeakyReLU, for v itself with the mean of E over v's
+    other in-edges, as in PyTorch Geometric. Edge weights are not used.
 
     Attributes:
       features: columns of H; with `concat` each head has features / heads of them.
@@ -24,7 +26,7 @@ class GAT(nn.Module):
       negative_slope: slope of the LeakyReLU below 0.
       attention_dropout: rate on the weights a_vu in training.
       use_bias: adds b [features] to every row.
-      kernel_init: initialiser of W [d, heads d'], d' the columns of a head.
+      kernel_init: initialiser of W [d, heads d'] and W_e [k, heads d'], d' the columns of a head.
 
     Raises:
       ValueError: an option out of its range, when the object is made.
@@ -45,6 +47,7 @@ class GAT(nn.Module):
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"], train: bool = False) -> Float[Array, "n features"]:
+        graph.warn_unused("GAT", weights=True)
         n, columns = X.shape[0], self.features // self.heads if self.concat else self.features
         Z = nn.Dense(self.heads * columns, use_bias=False, kernel_init=self.kernel_init, name="linear")(X)
         Z = Z.reshape(n, self.heads, columns)
@@ -54,8 +57,14 @@ class GAT(nn.Module):
         )
         # As products: over [n, h, d] XLA's sums, and those of their derivatives, take several times as long on a CPU.
         s, r = (jnp.einsum("nhd,hd->nh", Z, a[0]) for a in (a_s, a_r))
-        on_edges = nn.leaky_relu(graph.at_senders(s) + graph.at_receivers(r), self.negative_slope)
-        on_edges, on_self = attention_weights(graph, on_edges, nn.leaky_relu(s + r, self.negative_slope))
+        on_edges, on_self = graph.at_senders(s) + graph.at_receivers(r), s + r
+        if (E := graph.edge_matrix(Z.dtype)) is not None:
+            F = nn.Dense(self.heads * columns, use_bias=False, kernel_init=self.kernel_init, name="edge")(E)
+            a_e = self.param("attention_edge", glorot_uniform(), (1, self.heads, columns), Z.dtype)
+            e = jnp.einsum("nhd,hd->nh", F.reshape(-1, self.heads, columns), a_e[0])
+            on_edges, on_self = on_edges + e, on_self + mean_on_edges(graph, e)
+        on_edges, on_self = (nn.leaky_relu(a, self.negative_slope) for a in (on_edges, on_self))
+        on_edges, on_self = attention_weights(graph, on_edges, on_self)
         drop = nn.Dropout(self.attention_dropout, deterministic=not train)
         H = attend(graph, drop(on_edges), drop(on_self), Z)
         H = H.reshape(n, self.features) if self.concat else H.mean(axis=1)

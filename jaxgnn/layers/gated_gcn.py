@@ -1,10 +1,8 @@
 """Gated graph convolution (Bresson & Laurent 2018): H_v = X_v W_s + sum_u sigmoid(gate_vu) * X_u W_v."""
 
-import math
 from typing import ClassVar
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jax.nn.initializers import Initializer, glorot_uniform
 from jaxtyping import Float
 
@@ -17,7 +15,8 @@ class GatedGCN(nn.Module):
     """H_v = X_v W_s + sum_u sigmoid(X_v W_k + X_u W_q) * X_u W_v (+ b), u over v's in-edges; [n, d] -> [n, features].
 
     Source: Bresson & Laurent 2018, equation 11 without its residual connection. Where the graph has edge features
-    E [e, k], row E_vu times a matrix of its own is added to each of the three products: key, query and value.
+    E [e, k], row E_vu times a matrix of its own is added to each of the three products: key, query and value. Edge
+    weights are not used.
 
     Attributes:
       features: columns of every matrix.
@@ -35,11 +34,10 @@ class GatedGCN(nn.Module):
         def linear(name, use_bias=False):
             return nn.Dense(self.features, use_bias=use_bias, kernel_init=self.kernel_init, name=name)
 
+        graph.warn_unused("GatedGCN", weights=True)
         key, query, value = (linear(name, self.use_bias)(X) for name in ("key", "query", "value"))
         gate_of_edges, value_of_edges = 0.0, 0.0
-        if graph.edge_features is not None:
-            E = jnp.asarray(graph.edge_features, X.dtype)
-            E = E.reshape(E.shape[0], math.prod(E.shape[1:]))
+        if (E := graph.edge_matrix(X.dtype)) is not None:
             gate_of_edges = linear("key_edge")(E) + linear("query_edge")(E)
             value_of_edges = linear("value_edge")(E)
 

@@ -9,14 +9,16 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
-from jaxgnn.layers.attention import attend, attention_weights, check_heads
+from jaxgnn.layers.attention import attend, attention_weights, check_heads, mean_on_edges
 from jaxgnn.remat import not_stored
 
 
 class GATv2(nn.Module):
     """H_v = sum_u a_vu Z_u (+ b), Z = X W_s, [n, d] -> [n, features]. Source: Brody et al. 2022, equation 7.
 
-    a_vu = softmax_u(a . LeakyReLU(X_u W_s + X_v W_r)) over the in-neighbours u of v and v itself, once.
+    a_vu = softmax_u(a . LeakyReLU(X_u W_s + X_v W_r)) over the in-neighbours u of v and v itself, once. Where the graph
+    has edge features E [e, k], E_vu W_e is added inside the LeakyReLU, for v itself with the mean of E over v's other
+    in-edges, as in PyTorch Geometric. Edge weights are not used.
 
     Attributes:
       features: columns of H; with `concat` each head has features / heads of them.
@@ -26,7 +28,7 @@ class GATv2(nn.Module):
       attention_dropout: rate on the weights a_vu in training.
       share_weights: W_r = W_s.
       use_bias: adds biases to X W_s, to X W_r and to H.
-      kernel_init: initialiser of W_s and W_r [d, heads d'], d' the columns of a head.
+      kernel_init: initialiser of W_s and W_r [d, heads d'] and W_e [k, heads d'], d' the columns of a head.
 
     Raises:
       ValueError: an option out of its range, when the object is made.
@@ -48,6 +50,7 @@ class GATv2(nn.Module):
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"], train: bool = False) -> Float[Array, "n features"]:
+        graph.warn_unused("GATv2", weights=True)
         n, columns = X.shape[0], self.features // self.heads if self.concat else self.features
         options = {"use_bias": self.use_bias, "kernel_init": self.kernel_init}
         S = R = nn.Dense(self.heads * columns, **options, name="sender")(X).reshape(n, self.heads, columns)
@@ -58,8 +61,12 @@ class GATv2(nn.Module):
         def score(Z):
             return jnp.einsum("nhd,hd->nh", nn.leaky_relu(Z, self.negative_slope), a[0])
 
-        on_edges = not_stored(lambda S, R: score(graph.at_senders(S) + graph.at_receivers(R)))(S, R)
-        on_edges, on_self = attention_weights(graph, on_edges, score(S + R))
+        F, F_self = 0.0, 0.0  # what edge features add, on edges and for the node itself
+        if (E := graph.edge_matrix(S.dtype)) is not None:
+            edge = nn.Dense(self.heads * columns, use_bias=False, kernel_init=self.kernel_init, name="edge")
+            F, F_self = (edge(A).reshape(-1, self.heads, columns) for A in (E, mean_on_edges(graph, E)))
+        on_edges = not_stored(lambda S, R, F: score(graph.at_senders(S) + graph.at_receivers(R) + F))(S, R, F)
+        on_edges, on_self = attention_weights(graph, on_edges, score(S + R + F_self))
         drop = nn.Dropout(self.attention_dropout, deterministic=not train)
         H = attend(graph, drop(on_edges), drop(on_self), S)
         H = H.reshape(n, self.features) if self.concat else H.mean(axis=1)

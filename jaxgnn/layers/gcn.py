@@ -26,6 +26,7 @@ class GCN(nn.Module):
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
+        graph.warn_unused(type(self).__name__, features=True)
         W = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="linear")
         P = graph.propagation
         # (P X) W = P (X W): propagate on the narrower side.

@@ -47,6 +47,7 @@ class GCNII(nn.Module):
     ) -> Float[Array, "n features"]:
         if X.shape[-1] != self.features:
             raise ValueError(f"features={self.features}: GCNII needs as many as X has columns, {X.shape[-1]}")
+        graph.warn_unused("GCNII", features=True)
         W = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="linear")
         beta = jnp.log1p(self.theta / (jnp.asarray(index, X.dtype) + 1))
         S = (1 - self.alpha) * (graph.propagation @ X) + self.alpha * x0

@@ -42,6 +42,7 @@ class GIN(nn.Module):
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
+        graph.warn_unused("GIN", weights=True, features=True)
         own = (1 + self.eps) * X
         if self.learn_eps:
             own = (1 + self.param("eps", nn.initializers.constant(self.eps), (1,), X.dtype)[None]) * X

@@ -48,6 +48,7 @@ class GRAND(nn.Module):
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
         if X.shape[-1] != self.features:
             raise ValueError(f"features={self.features}: GRAND needs as many as X has columns, {X.shape[-1]}")
+        graph.warn_unused("GRAND", weights=True, features=True)
         columns = self.features if self.attention_dim is None else self.attention_dim
         shape = (X.shape[0], self.heads, columns // self.heads)
         key, query = (

@@ -43,6 +43,7 @@ class SAGE(nn.Module):
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
+        graph.warn_unused("SAGE", weights=True, features=True)
         W_n, W_s = (
             nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name=name)
             for name in ("neighbours", "self")

@@ -37,6 +37,7 @@ class SGC(nn.Module):
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
+        graph.warn_unused("SGC", features=True)
         W = nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="linear")
         # (P^K X) W = P^K (X W): propagate on the narrower side.
         first = X.shape[-1] > self.features

@@ -199,6 +199,7 @@ def many_graphs(
     split: tuple[Int[Array, "a"], Int[Array, "b"], Int[Array, "c"]],
     batch_size: int,
     normalisation: Normalisation = "sym",
+    undirected: bool | None = None,
     level: Level = "graph",
     loss: Loss = "cross_entropy",
     metric: Metric = "accuracy",
@@ -217,7 +218,7 @@ def many_graphs(
         else [n, t].
       split: numbers of the training, validation and test graphs.
       batch_size: graphs in a batch.
-      normalisation: of the GraphsTuples (`jaxgnn.prepare`); a prepared graph stays as it is.
+      normalisation, undirected: of the GraphsTuples (`jaxgnn.prepare`); a prepared graph stays as it is.
       level: "graph" needs a model with a `pool`, "node" one without.
       loss: "cross_entropy", "bce" (binary cross-entropy of each column; targets are 0 and 1), "mse" or "mae".
       metric: "accuracy", "roc_auc" or "average_precision" for the first two (with "cross_entropy" the last two are for
@@ -238,7 +239,7 @@ def many_graphs(
         if len(values) != len(graphs):
             raise ValueError(f"{name} has length {len(values)} for {len(graphs)} graphs: one for each is needed")
     parts = checked_split(split, len(graphs))
-    prepared = _prepared(graphs, normalisation)
+    prepared = _prepared(graphs, normalisation, undirected)
     sizes = [graph.num_nodes for graph in prepared]
     features = checked_features(xs, sizes)
     per_row = checked_targets(targets, sizes, level, loss)
@@ -283,11 +284,11 @@ def _checked_counts(counts: Sequence[Any] | None, sizes: list[int], level: str) 
     return masks
 
 
-def _prepared(graphs: Sequence[Any], normalisation: Normalisation) -> list[Graph]:
-    prepared = []
+def _prepared(graphs: Sequence[Any], normalisation: Normalisation, undirected: bool | None) -> list[Graph]:
+    prepared, options = [], {"normalisation": normalisation, "undirected": undirected}
     for number, graph in enumerate(graphs):
         try:
-            made = graph if isinstance(graph, Graph) else prepare(graph, normalisation=normalisation)
+            made = graph if isinstance(graph, Graph) else prepare(graph, **options)
         except ValueError as error:
             raise ValueError(f"graph {number}: {error}") from error
         held = made.graphs_tuple.n_node.shape[0]

@@ -57,6 +57,7 @@ def stacked(graphs: Sequence[Graph]) -> Graph:
         edge_mask=padded([_mask(graph.edge_mask, graph.senders.shape) for graph in graphs]),
         node_mask=of_nodes([_mask(graph.node_mask, (*graph.senders.shape[:-1], graph.num_nodes)) for graph in graphs]),
         khops=None if first.khops is None else stacked([graph.khops for graph in graphs if graph.khops is not None]),
+        weighted=any(graph.weighted for graph in graphs),
     )
 
 
@@ -91,7 +92,8 @@ def union(graphs: Graph) -> Graph:
         n_edge=jnp.full((B,), e, jnp.int32),
     )
     khops = None if graphs.khops is None else jax.vmap(union, in_axes=1)(graphs.khops)  # K in front again
-    return Graph(tuples, P, edge_mask=flat(graphs.edge_mask), node_mask=flat(graphs.node_mask), khops=khops)
+    masks = {"edge_mask": flat(graphs.edge_mask), "node_mask": flat(graphs.node_mask)}
+    return replace(graphs, graphs_tuple=tuples, propagation=P, khops=khops, **masks)
 
 
 def masked(graphs: Graph, counts: Bool[Array, "B"]) -> Graph:

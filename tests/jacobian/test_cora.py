@@ -181,7 +181,7 @@ def test_linear_layers_of_known_graphs(name, monkeypatch):
     network, eigenvalues = known()[name]
     A = nx.to_numpy_array(network, weight=None)
     receivers, senders = np.nonzero(A)
-    graph = jg.prepare(senders=senders, receivers=receivers, num_nodes=len(A), normalisation="raw")
+    graph = jg.prepare(senders=senders, receivers=receivers, num_nodes=len(A), normalisation="raw", undirected=False)
     W = signal(3, 3, seed=1)
     J = jg.jacobian(lambda h: graph.propagation @ h @ W, signal(len(A), 3), graph, Factors(graph.propagation, W))
     np.testing.assert_allclose(J.sparse().toarray(), np.kron(A, W.T), rtol=0, atol=1e-15)

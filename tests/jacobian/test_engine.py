@@ -46,7 +46,7 @@ def components(seed=0):
     following = np.array([21, 22, 20])
     s = np.concatenate([senders, path, path + 1, ring, following, ring + 3, following + 3])
     r = np.concatenate([receivers, path + 1, path, following, ring, following + 3, ring + 3])
-    return {"senders": s[s != r], "receivers": r[s != r], "num_nodes": N}
+    return {"senders": s[s != r], "receivers": r[s != r], "num_nodes": N, "undirected": False}
 
 
 @cache

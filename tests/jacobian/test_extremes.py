@@ -168,7 +168,7 @@ def test_equal_components_are_all_counted(graphs, monkeypatch, small):
 
 
 def test_zero_rows_are_zero_singular_values():
-    graph = jg.prepare(senders=np.arange(5), receivers=np.arange(1, 6), num_nodes=6)
+    graph = jg.prepare(senders=np.arange(5), receivers=np.arange(1, 6), num_nodes=6, undirected=False)
     mask = np.array([1.0, 0, 1, 0, 0, 1])[:, None]
     J = jg.jacobian(lambda h: mask * h**2, np.arange(1.0, 7)[:, None], graph)
     found = J.extremes(6, certify=True)

@@ -120,7 +120,8 @@ def test_eigenvalues_are_those_of_the_whole_matrix(layer):
 def test_eigenvalues_of_one_way_edges_are_the_diagonal_exactly():
     # 0 -> 1 -> 2 -> .. with loops: one strong component a node. LAPACK on the whole Jordan-like block is 1e-3 off.
     n = 12
-    graph = jg.prepare(senders=np.arange(n - 1), receivers=np.arange(1, n), num_nodes=n, normalisation="row")
+    edges = {"senders": np.arange(n - 1), "receivers": np.arange(1, n), "num_nodes": n}
+    graph = jg.prepare(**edges, normalisation="row", undirected=False)
     values = jg.jacobian(lambda h: graph.propagation @ h, signal(n, 1)).eigenvalues()
     np.testing.assert_array_equal(values, [1.0] + [0.5] * (n - 1))
 

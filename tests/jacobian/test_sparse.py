@@ -120,7 +120,7 @@ def test_several_heavy_rows_and_a_function_of_several_hops():
     M[rng.integers(0, 40, 3)] = rng.standard_normal((3, 40))
     M[:, rng.integers(0, 40, 2)] += rng.standard_normal((40, 2))
     senders, receivers = np.nonzero(M.T)
-    graph = jg.prepare(senders=senders, receivers=receivers, num_nodes=40, normalisation="raw")
+    graph = jg.prepare(senders=senders, receivers=receivers, num_nodes=40, normalisation="raw", undirected=False)
     W = signal(3, 2, seed=1)
     for f in (lambda h: jnp.sin(M @ h @ W), lambda h: jnp.sin(M @ jnp.sin(M @ h @ W))):
         J = jg.jacobian(f, signal(40, 3), graph)
@@ -176,9 +176,9 @@ def test_a_function_that_mixes_all_nodes_is_detected(graphs, name):
 def test_a_graph_whose_edges_do_not_carry_the_function(graphs):
     n, W = 30, signal(2, 3, seed=1)
     P = jg.prepare(**graphs.path(n)).propagation.dense()
-    one_way = {"senders": np.arange(n - 1), "receivers": np.arange(1, n), "num_nodes": n}
+    one_way = {"senders": np.arange(n - 1), "receivers": np.arange(1, n), "num_nodes": n, "undirected": False}
     shuffled = np.random.default_rng(0).permutation(n)
-    edges = graphs.path(n)
+    edges = graphs.path(n) | {"undirected": False}
     others = {
         "edgeless": (graphs.edgeless(n), "detected"),
         "one way": (one_way, "detected"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -34,6 +35,8 @@ CASES = {
     "gatv2, mean of heads": Case(
         "gatv2", {"heads": 2, "concat": False, "share_weights": True, "use_bias": True}, reads_edges=True
     ),
+    "gat, edge features": Case("gat", {"heads": 2}, reads_edges=True, edge_features=True),
+    "gatv2, edge features": Case("gatv2", {"heads": 2, "use_bias": True}, reads_edges=True, edge_features=True),
     "gin": Case("gin", {"hidden": 12, "eps": 0.3, "use_bias": True}, reads_edges=True),
     "gin, eps learned": Case("gin", {"eps": 0.3, "learn_eps": True}, reads_edges=True),
     "sage mean": Case("sage", {"use_bias": True}, reads_edges=True),
@@ -130,6 +133,13 @@ def softmax(scores, A):
     return weights / weights.sum(1, keepdims=True)
 
 
+def with_own(A, E):
+    """Edge features of all pairs, each node's own replaced by the mean over its other in-neighbours."""
+    others = A * (1 - np.eye(len(A)))
+    own = np.einsum("vu,vuk->vk", others, E) / np.maximum(others.sum(1), 1)[:, None]
+    return np.where(np.eye(len(A), dtype=bool)[..., None], own[:, None], E)
+
+
 def attend(a, Z, concat):
     H = np.einsum("vuh,uhd->vhd", a, Z)
     return H.reshape(len(Z), -1) if concat else H.mean(1)
@@ -138,7 +148,11 @@ def attend(a, Z, concat):
 def gat(m, p, P, A, E, X, x0):
     Z = (X @ p["linear"]["kernel"]).reshape(len(X), m.heads, -1)
     s, r = (Z * p["attention_sender"]).sum(-1), (Z * p["attention_receiver"]).sum(-1)
-    return attend(softmax(leaky(s[None] + r[:, None], m.negative_slope), A), Z, m.concat) + p.get("bias", 0)
+    e = 0
+    if E is not None:
+        F = (with_own(A, E) @ p["edge"]["kernel"]).reshape(*A.shape, m.heads, -1)
+        e = (F * p["attention_edge"]).sum(-1)
+    return attend(softmax(leaky(s[None] + r[:, None] + e, m.negative_slope), A), Z, m.concat) + p.get("bias", 0)
 
 
 def gatv2(m, p, P, A, E, X, x0):
@@ -146,7 +160,8 @@ def gatv2(m, p, P, A, E, X, x0):
         (X @ p[end]["kernel"] + p[end].get("bias", 0)).reshape(len(X), m.heads, -1)
         for end in ("sender", "sender" if m.share_weights else "receiver")
     )
-    scores = (leaky(S[None] + R[:, None], m.negative_slope) * p["attention"]).sum(-1)
+    F = 0 if E is None else (with_own(A, E) @ p["edge"]["kernel"]).reshape(*A.shape, m.heads, -1)
+    scores = (leaky(S[None] + R[:, None] + F, m.negative_slope) * p["attention"]).sum(-1)
     return attend(softmax(scores, A), S, m.concat) + p.get("bias", 0)
 
 
@@ -276,7 +291,9 @@ def test_hears_exactly_its_hops(case, graphs, x64, directed):
     n, columns = 8, 12  # so many columns that every neighbour is the largest in one of them
     v = np.arange(n)
     # A directed path that ends where it starts: a node that heard nobody would give derivatives of 0 to some layers.
-    edges = {"senders": v, "receivers": (v + 1) % n, "num_nodes": n} if directed else graphs.path(n)
+    edges = (
+        {"senders": v, "receivers": (v + 1) % n, "num_nodes": n, "undirected": False} if directed else graphs.path(n)
+    )
     graph, X = prepared(case, edges), jnp.asarray(signal(n, columns))
     module = build(case, columns)
     behind = np.subtract.outer(v, v)  # receiver - sender
@@ -290,7 +307,8 @@ def test_relabelling_the_nodes_permutes_the_output(case, graphs, setting):
     new = np.random.default_rng(1).permutation(12)
     old = np.argsort(new)
     edges = graphs.directed()
-    moved = jg.prepare(senders=new[edges["senders"]], receivers=new[edges["receivers"]], num_nodes=12, **case.prepare)
+    renamed = edges | {end: new[edges[end]] for end in ("senders", "receivers")}
+    moved = jg.prepare(**renamed, **case.prepare)
     if case.edge_features:
         moved = with_features(moved, signal(12, 12, 3, seed=5)[np.ix_(old, old)])
     kw = {k: a[old] if k == "x0" else a for k, a in extras(module, X).items()}
@@ -383,7 +401,7 @@ def test_masked_edges_have_no_influence(graphs, x64, name):
     whole, module = prepared(case, graphs.directed()), build(CASES[name])
     kept = np.random.default_rng(2).random(whole.num_edges) < 0.6
     kept[np.flatnonzero(whole.receivers == whole.receivers[-1])] = False  # a node that loses all its edges
-    rest = {"senders": whole.senders[kept], "receivers": whole.receivers[kept], "num_nodes": 12}
+    rest = {"senders": whole.senders[kept], "receivers": whole.receivers[kept], "num_nodes": 12, "undirected": False}
     params = random_params(module, whole, X)
     masked = dataclasses.replace(whole, edge_mask=kept.astype(np.float64))
     less = prepared(case, rest)
@@ -424,7 +442,7 @@ def test_lipschitz_of_chebyshev_terms():
     # T_k(-P) of a ring has norm 1; of a matrix that is not symmetric it may have more, by the recursion's bound.
     layer = LAYERS["cheb"](features=D, K=4)
     v = np.arange(5)
-    edges = {"senders": v, "receivers": (v + 1) % 5, "num_nodes": 5}
+    edges = {"senders": v, "receivers": (v + 1) % 5, "num_nodes": 5, "undirected": False}
     both = {"senders": np.r_[v, (v + 1) % 5], "receivers": np.r_[(v + 1) % 5, v], "num_nodes": 5}
     assert layer.lipschitz(jg.prepare(**both, loops=False), 2.0) == pytest.approx(8, rel=1e-6)
     assert layer.lipschitz(jg.prepare(**edges, loops=False), 1.0) == pytest.approx(1 + 1 + 3 + 7)
@@ -476,3 +494,66 @@ def test_square_layers_keep_the_columns(graphs, layer):
     graph, X, module = jg.prepare(**graphs.ring(7)), signal(7, 4).astype(np.float32), LAYERS[layer](features=3)
     with pytest.raises(ValueError, match="needs as many as X has columns, 4"):
         module.init(jax.random.key(0), graph, X, **extras(module, X))
+
+
+def warned(run):
+    """What a function returns, and what it warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = run()
+    return np.asarray(result), sorted({str(w.message) for w in caught})
+
+
+def test_weights_are_used_or_the_layer_says_that_they_are_not(case, graphs, x64):
+    edges, X, module = graphs.directed(), jnp.asarray(signal(12, D)), build(case)
+    weights = np.random.default_rng(0).uniform(0.5, 2, len(edges["senders"]))
+    plain, weighted = prepared(case, edges), prepared(case, edges, weights=weights)
+    params = random_params(module, plain, X)
+    expected, nothing = warned(lambda: run(module, params, plain, X))
+    found, said = warned(lambda: run(module, params, weighted, X))
+    assert not nothing
+    sentence = f"{type(module).__name__} counts every edge once: the graph's edge weights are not used"
+    assert said == ([sentence] if case.reads_edges else [])
+    assert np.array_equal(found, expected) == (case.reads_edges or case.layer == "mlp")
+
+
+def test_edge_features_are_used_or_the_layer_says_that_they_are_not(case, graphs, x64):
+    edges, X, module = graphs.directed(), jnp.asarray(signal(12, D)), build(case)
+    one, other = (with_features(jg.prepare(**edges), signal(12, 12, 3, seed=seed)) for seed in (0, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        params = random_params(module, one, X)
+    (first, said), (second, again) = (warned(lambda g=g: run(module, params, g, X)) for g in (one, other))
+    used = case.layer in ("gat", "gatv2", "gated_gcn")
+    sentence = f"{type(module).__name__} takes no edge features: those of the graph are not used"
+    assert said == again == ([] if used or case.layer == "mlp" else [sentence])
+    assert np.array_equal(first, second) != used
+
+
+def test_an_edge_of_weight_0_is_no_edge_to_any_layer(case, graphs, x64):
+    merged, X, module = jg.prepare(**graphs.directed()), jnp.asarray(signal(12, D)), build(case)
+    kept = np.random.default_rng(1).random(merged.num_edges) < 0.6
+    edges = {"senders": merged.senders, "receivers": merged.receivers, "num_nodes": 12, "undirected": False}
+    rest = edges | {end: edges[end][kept] for end in ("senders", "receivers")}
+    zeros, without = prepared(case, edges, weights=kept.astype(float)), prepared(case, rest)
+    params = random_params(module, without, X)
+    np.testing.assert_array_equal(run(module, params, zeros, X), run(module, params, without, X))
+
+
+@pytest.mark.parametrize("layer", ["gat", "gatv2", "gated_gcn"])
+def test_several_arrays_of_edge_features_are_refused(graphs, layer):
+    graph, X = jg.prepare(**graphs.ring(5)), jnp.ones((5, D))
+    graph = dataclasses.replace(graph, graphs_tuple=graph.graphs_tuple._replace(edges=[np.ones(10), np.ones((10, 2))]))
+    with pytest.raises(ValueError, match=r"^the edge features are 2 arrays: put them side by side in one \[e, k\]"):
+        LAYERS[layer](features=D).init(jax.random.key(0), graph, X)
+
+
+def test_flat_edge_features_are_one_column(graphs):
+    graph, X = jg.prepare(**graphs.ring(5)), jnp.asarray(signal(5, D), np.float32)
+    features = signal(10, 1).astype(np.float32)
+    flat, column = (
+        dataclasses.replace(graph, graphs_tuple=graph.graphs_tuple._replace(edges=E))
+        for E in (features[:, 0], features)
+    )
+    params = random_params(LAYERS["gatv2"](features=D), column, X)
+    np.testing.assert_array_equal(*(LAYERS["gatv2"](features=D).apply(params, g, X) for g in (flat, column)))

@@ -45,7 +45,7 @@ def random_edges(seed, *, undirected=False, loops=0, isolated=0, components=1, n
     edges = np.concatenate([pairs, pairs[:, ::-1], looped] if undirected else [pairs, looped])
     assert len(edges) == e  # as many in all graphs: the layers are compiled once for them
     senders, receivers = np.concatenate([edges, edges[:5]]).T
-    return {"senders": senders, "receivers": receivers, "num_nodes": n}
+    return {"senders": senders, "receivers": receivers, "num_nodes": n, "undirected": undirected}
 
 
 GRAPHS = {
@@ -73,7 +73,12 @@ def prepare_for_cheb(edges):
     senders, receivers = index[:, off_diagonal].numpy()
     weights = -weights[off_diagonal].numpy()
     return jg.prepare(
-        senders=senders, receivers=receivers, num_nodes=graph.num_nodes, weights=weights, normalisation="raw"
+        senders=senders,
+        receivers=receivers,
+        num_nodes=graph.num_nodes,
+        weights=weights,
+        normalisation="raw",
+        undirected=False,
     )
 
 
@@ -92,6 +97,7 @@ class Parity(NamedTuple):
     straight: tuple[str, ...] = ()
     features: int = D
     edge_features: bool = False
+    weights: bool = False
     wrap: Callable[..., Any] = lambda X, H: H
 
 
@@ -124,6 +130,11 @@ GATED_NAMES = {
 GATED_EDGE_NAMES = GATED_NAMES | {
     f"lin_{part}.weight": (f"{part}/kernel", f"{part}_edge/kernel") for part in ("key", "query", "value")
 }
+
+
+def with_edges(module, X, index, x0, E):
+    """The module with edge features or weights."""
+    return module(X, index, E)
 
 
 def mlp(hidden):
@@ -179,8 +190,67 @@ PARITY = {
         {"use_bias": True},
         lambda: pyg.ResGatedGraphConv(D, D, edge_dim=EDGE_DIM),
         GATED_EDGE_NAMES,
-        call=lambda module, X, index, x0, E: module(X, index, E),
+        call=with_edges,
         edge_features=True,
+    ),
+    "GATConv, edge features": Parity(
+        "gat",
+        {"heads": 2, "use_bias": True},
+        lambda: pyg.GATConv(D, D // 2, heads=2, edge_dim=EDGE_DIM),
+        gat_names(True) | {"lin_edge.weight": "edge/kernel", "att_edge": "attention_edge"},
+        call=with_edges,
+        edge_features=True,
+    ),
+    "GATv2Conv, edge features": Parity(
+        "gatv2",
+        {"heads": 2, "use_bias": True},
+        lambda: pyg.GATv2Conv(D, D // 2, heads=2, edge_dim=EDGE_DIM),
+        gatv2_names(False, True) | {"lin_edge.weight": "edge/kernel"},
+        call=with_edges,
+        edge_features=True,
+    ),
+    "GCNConv, weights": Parity(
+        "gcn",
+        {"use_bias": True},
+        lambda: pyg.GCNConv(D, D),
+        {"lin.weight": "linear/kernel", "bias": "bias"},
+        call=with_edges,
+        weights=True,
+    ),
+    "GCN2Conv, weights": Parity(
+        "gcnii",
+        {"alpha": 0.2, "theta": 0.7},
+        lambda: pyg.GCN2Conv(D, alpha=0.2, theta=0.7, layer=INDEX + 1),
+        {"weight1": "linear/kernel"},
+        call=lambda module, X, index, x0, E: module(X, x0, index, E),
+        straight=("weight1",),
+        weights=True,
+    ),
+    "SGConv, weights": Parity(
+        "sgc",
+        {"K": 3, "use_bias": True},
+        lambda: pyg.SGConv(D, D, K=3),
+        {"lin.weight": "linear/kernel", "lin.bias": "bias"},
+        call=with_edges,
+        weights=True,
+    ),
+    "APPNP, weights": Parity(
+        "appnp",
+        {"K": 10, "alpha": 0.15},
+        lambda: pyg.APPNP(K=10, alpha=0.15),
+        {},
+        call=with_edges,
+        weights=True,
+    ),
+    "AntiSymmetricConv, weights": Parity(
+        "a_dgn",
+        {"gamma": 0.2, "use_bias": True},
+        lambda: pyg.AntiSymmetricConv(D, epsilon=EPSILON, gamma=0.2),
+        {"W": "kernel", "bias": "bias", "phi.lin.weight": "neighbours/kernel"},
+        call=with_edges,
+        straight=("W",),
+        weights=True,
+        wrap=lambda X, H: X + EPSILON * jnp.tanh(H),
     ),
     "GCN2Conv": Parity(
         "gcnii",
@@ -300,8 +370,13 @@ def test_layer_and_its_gradients(name, graph_name):
     n = graph.num_nodes
     X, x0 = normal(n, D, seed=10), normal(n, D, seed=11)
     E = normal(graph.num_edges, EDGE_DIM, seed=12) if case.edge_features else None
-    graph = case.prepare(edges)
-    if E is not None:
+    if case.weights:
+        E = np.random.default_rng(15).uniform(0.5, 2, graph.num_edges).astype(np.float32)
+        ends = {"senders": graph.senders, "receivers": graph.receivers, "num_nodes": n}
+        graph = jg.prepare(**ends, weights=E, undirected=False)
+    else:
+        graph = case.prepare(edges)
+    if case.edge_features:
         graph = dataclasses.replace(graph, graphs_tuple=graph.graphs_tuple._replace(edges=E))
     module = LAYERS[case.layer](features=case.features, **case.options)
     params, cotangent = random_params(module, graph, X, x0), normal(n, case.features, seed=14)

@@ -16,7 +16,9 @@ COLUMNS = 3  # of the features
 def tuple_of(edges):
     """With edge features that follow from the ends, so that duplicates have equal ones."""
     s, r = edges["senders"], edges["receivers"]
-    return graphs_tuple(**edges)._replace(edges=np.stack([np.sin(3.0 * s + r), np.cos(s - 2.0 * r)], axis=1))
+    return graphs_tuple(s, r, edges["num_nodes"])._replace(
+        edges=np.stack([np.sin(3.0 * s + r), np.cos(s - 2.0 * r)], axis=1)
+    )
 
 
 @pytest.fixture
@@ -47,7 +49,15 @@ def make(edges, *, level="graph", loss="mse", metric=None, batch_size=2, split=(
         graphs,
         options.pop("xs", features_of(edges)),
         options.pop("targets", targets_of(edges, level, loss)),
-        **{"split": split, "batch_size": batch_size, "level": level, "loss": loss, "metric": metric} | options,
+        **{
+            "split": split,
+            "batch_size": batch_size,
+            "level": level,
+            "loss": loss,
+            "metric": metric,
+            "undirected": False,
+        }
+        | options,
     )
 
 
@@ -103,7 +113,9 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_a_network_sees_in_a_batch_what_it_sees_in_each_graph_alone(name, several, random_variables, x64):
     options = MODELS[name]
-    alone = [jg.prepare(**e, hops=2) if options.get("khop") else jg.prepare(tuple_of(e)) for e in several]
+    alone = [
+        jg.prepare(**e, hops=2) if options.get("khop") else jg.prepare(tuple_of(e), undirected=False) for e in several
+    ]
     task = make(several, graphs=alone, level="graph" if "pool" in options else "node", batch_size=5)
     model = jg.DeepGNN(depth=2, width=4, out=2, activation="tanh", **options)
     xs, (graph, x) = [jnp.asarray(x) for x in features_of(several)][:4], (task.graph, task.x)
@@ -140,7 +152,7 @@ def test_a_network_sees_in_a_batch_what_it_sees_in_each_graph_alone(name, severa
 @pytest.mark.parametrize("normalisation", ["sym", "row", "raw"])
 def test_propagation_of_a_batch_has_each_graphs_own_in_its_diagonal(several, normalisation):
     task = make(several, normalisation=normalisation, batch_size=4)
-    alone = [jg.prepare(tuple_of(e), normalisation=normalisation).propagation for e in several[:4]]
+    alone = [jg.prepare(tuple_of(e), normalisation=normalisation, undirected=False).propagation for e in several[:4]]
     counted = np.asarray(task.graph.node_mask) > 0
     for P, blocks in ((task.graph.propagation, alone), (task.graph.propagation.T, [P.T for P in alone])):
         expected = sp.block_diag([block.sparse() for block in blocks]).toarray()
@@ -166,7 +178,10 @@ def test_batch_statistics_are_those_of_the_real_nodes(several, random_variables,
         end: np.concatenate([e[end] + o for e, o in zip(several[:4], offsets[:-1], strict=True)])
         for end in ("senders", "receivers")
     }
-    union, x = jg.prepare(**ends, num_nodes=int(offsets[-1])), np.concatenate(features_of(several)[:4])
+    union, x = (
+        jg.prepare(**ends, num_nodes=int(offsets[-1]), undirected=False),
+        np.concatenate(features_of(several)[:4]),
+    )
 
     def statistics(graph, x):
         return model.apply(variables, graph, x, train=True, mutable=["batch_stats"])[1]
@@ -349,7 +364,8 @@ def test_is_trained_by_gradient_descent_over_its_batches(several):
 
 def test_graphs_may_come_prepared_or_not(several):
     tuples, prepared = (
-        make(several, graphs=[made(e) for e in several]) for made in (tuple_of, lambda e: jg.prepare(tuple_of(e)))
+        make(several, graphs=[made(e) for e in several])
+        for made in (tuple_of, lambda e: jg.prepare(tuple_of(e), undirected=False))
     )
     jax.tree.map(np.testing.assert_array_equal, tuples, prepared)
 
