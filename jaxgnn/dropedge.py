@@ -16,7 +16,8 @@ def drop_edges(graph: Graph, rate: float | Float[Array, ""], key: Array) -> Grap
 
     u -> v and v -> u are dropped together, so that a symmetric P stays symmetric. P is normalised anew over what is
     left ("doubly": what is dropped goes to the diagonal, so that rows and columns still sum to 1). The degrees that are
-    left come from P, so "sym" without loops takes no senders without in-edges: their entries are 0 in P.
+    left come from P, so "sym" without loops takes no senders without in-edges: their entries are 0 in P. Rows of P are
+    NaN where a degree is out of the range that they can be had in: in float32 below 4e-29 or above 2e28.
     Source: Rong et al. 2020 (DropEdge), section 4.1.
     """
 
@@ -59,6 +60,9 @@ def _masked(P: Propagation, keep) -> Propagation:
     column = scale if power == 0.5 else jnp.ones_like(scale)
     left = _row_sums(_weights(forward, n, lambda s, r, w: w * scale[r] * column[s]), n)
     factor = jnp.where(left > 0, (degree / jnp.where(left > 0, left, 1)) ** power, 0)
+    least = jnp.finfo(degree.dtype).tiny ** 0.75  # a product of degree and P below it would lose what is left
+    in_range = (degree > least) & (degree < 1 / least)
+    factor = jnp.where(in_range | (_row_sums(forward, n) == 0), factor, jnp.nan)
     other = factor if power == 0.5 else jnp.ones_like(factor)
     if backward is None and P.normalisation.startswith("row"):  # symmetric only because all degrees were equal
         backward = forward

@@ -214,3 +214,17 @@ class Adjacency(nn.Module):
     @nn.compact
     def __call__(self, graph, X):
         return graph.aggregate(graph.at_senders(jnp.eye(self.features, dtype=X.dtype)))
+
+
+@pytest.mark.parametrize("normalisation", ["sym", "row"])
+@pytest.mark.parametrize("unit", [1e-40, 1e-33, 1e-20, 1e20, 1e33])
+def test_degrees_out_of_range_give_nan_and_no_wrong_number(graphs, normalisation, unit):
+    edges, w = graphs.ring(10), np.random.default_rng(0).uniform(0.5, 2, 10)
+    options = {"normalisation": normalisation, "loops": False, "backend": "segment"}
+    one, scaled = (jg.prepare(**edges, weights=np.tile(w * u, 2), **options) for u in (1.0, unit))
+    expected, P = (np.asarray(drop(g, RATE, jax.random.key(0)).propagation.forward.weights) for g in (one, scaled))
+    assert expected.any()
+    if 1e-28 < unit < 1e28:
+        np.testing.assert_allclose(P, expected, rtol=1e-5)
+    else:
+        assert np.isnan(P[expected != 0]).all()

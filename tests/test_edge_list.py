@@ -107,6 +107,9 @@ def test_an_edge_of_weight_0_is_no_edge(graphs):
         equal(with_zeros, jg.prepare(as_tuple(rest, features[kept]), weights=weights[kept], **options))
     assert jg.components(with_zeros).tolist() == [0, 0, 1, 2]
     assert with_zeros.propagation.sparse().nnz == 3
+    # It may have other features than its duplicates.
+    twice = as_tuple({"senders": [0, 0, 1], "receivers": [1, 1, 0], "num_nodes": 2}, np.array([1.0, 2.0, 3.0]))
+    assert jg.prepare(twice, weights=[0.0, 1.0, 1.0]).edge_features.tolist() == [3, 2]
     # Nor are weights that cancel, and the reverse of an edge of weight 0 is what it is without it.
     cancelled = {"senders": [0, 0, 1], "receivers": [1, 1, 0], "num_nodes": 2}
     graph = jg.prepare(**cancelled, weights=[1.5, -1.5, 2.0], normalisation="raw", undirected=False)

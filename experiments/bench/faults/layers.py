@@ -51,7 +51,12 @@ FAULTS: tuple[Fault, ...] = (
         "gatv2",
         ("drop(on_self), S)", "drop(on_self), R)"),
     ),
-    *_of("attention", "gat", ("jnp.asarray(graph.senders != graph.receivers)", "jnp.asarray(graph.senders >= 0)")),
+    *_of(
+        "attention",
+        "gat",
+        ("counts = jnp.asarray(graph.senders != graph.receivers)", "counts = jnp.asarray(graph.senders >= 0)"),
+        ("others = jnp.asarray(graph.senders != graph.receivers, E.dtype)", "others = jnp.ones(E.shape[0], E.dtype)"),
+    ),
     *_of(
         "gated_gcn",
         "gated_gcn",

@@ -95,7 +95,7 @@ FAULTS: tuple[Fault, ...] = (
     *faults(
         "jaxgnn/stack.py",
         "tests/test_norms.py -k padding",
-        ("X_next = jnp.where(jnp.asarray(graph.node_mask)[:, None] > 0, X_next, 0)", "X_next = X_next"),
+        ("X_next = graph.masked(X_next)", "X_next = X_next"),
     ),
     *faults(
         "jaxgnn/model.py",
@@ -118,7 +118,7 @@ FAULTS: tuple[Fault, ...] = (
     *faults(
         "jaxgnn/model.py",
         "tests/test_model.py -k 'dropout or ends'",
-        ("x = self.input_drop(x, deterministic=not train)", "x = self.input_drop(x, deterministic=True)"),
+        ("self.input_drop(graph.masked(x), deterministic=not train)", "self.input_drop(x, deterministic=True)"),
         ('{"heads": 1} if "heads"', '{} if "heads"'),
         ("deterministic=not train)\n        logits", "deterministic=True)\n        logits"),
     ),
