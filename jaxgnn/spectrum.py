@@ -204,7 +204,7 @@ class Spectrum:
         said.append(f"density to {density.standard_error.max():.1e} (one standard error) and {density.bias.max():.1e}")
         if "smallest" in ends:
             said.append(f"{ends['smallest'].null_dim} singular values up to {ends['smallest'].rank_tolerance:.1e}")
-        statistics = _plain(stochastic(rule, J.shape, float(np.finfo(J.dtype).eps)))
+        statistics = _plain(stochastic(rule, J.shape, J.eps))
         zero = {"count": round(statistics["null_dim"]["value"]), "all": False}
         if "smallest" in ends and ends["smallest"].certified.all():
             zero = {"count": ends["smallest"].null_dim, "all": True}

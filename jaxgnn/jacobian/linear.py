@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from jaxtyping import Float
+
+from jaxgnn.arrays import Array
 
 _BATCH_BYTES = 2**25  # vectors of one batched product, in and out: 32 MiB
 
@@ -13,6 +16,14 @@ _BATCH_BYTES = 2**25  # vectors of one batched product, in and out: 32 MiB
 def generator(*seed: int) -> np.random.Generator:
     """Random numbers of this package's own: those of default_rng(0) may be in the function that is measured."""
     return np.random.default_rng([0x4A61636F, *seed])
+
+
+def point(h: Float[Array, "..."]) -> Float[np.ndarray, "..."]:
+    """Where a Jacobian is taken, on the host. Raises ValueError where it is not of floating-point numbers."""
+    h = np.asarray(h)
+    if h.dtype.itemsize > 8 or not jnp.issubdtype(h.dtype, jnp.floating):
+        raise ValueError(f"h has dtype {h.dtype}: a Jacobian is taken at an array of floating-point numbers")
+    return h
 
 
 @jax.jit

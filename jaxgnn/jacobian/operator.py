@@ -1,9 +1,12 @@
 """The Jacobian of a plain function h -> h' as one linear operator with several representations."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 from jax.tree_util import Partial
@@ -16,6 +19,7 @@ from jaxgnn.jacobian.density import Density, Quadrature, Sampled
 from jaxgnn.jacobian.extremes import Extremes
 from jaxgnn.jacobian.inertia import ShiftedFactor
 from jaxgnn.jacobian.ordering import Ordering, order
+from jaxgnn.jacobian.rounding import coarsest_eps
 from jaxgnn.jacobian.sparse import Products
 from jaxgnn.jacobian.statistics import Statistics
 from jaxgnn.memory import require_memory
@@ -50,8 +54,12 @@ class Eigenvalues(NamedTuple):
 class LayerJacobian:
     """J = d vec(f(h)) / d vec(h), row-major: vec(X)[v d + i] = X[v, i]. Made by `jacobian`.
 
-    Products and entries are computed in h's precision, `dtype` (float64 stays float64 whatever JAX's global setting
-    is), decompositions in float64 by LAPACK on the host.
+    A value: f is traced once, when J is made, and what it closed over is copied, so that J never changes. Products and
+    entries are computed in h's precision, `dtype` (float64 stays float64 whatever JAX's global setting is; half
+    precision is kept in float32), decompositions in float64 by LAPACK on the host.
+
+    `eps` is that of the least precise floating-point number between h and J v: h's own, or that of a narrower one
+    inside f or of f(h). Every bound and every check of J counts with it.
     """
 
     def __init__(
@@ -61,16 +69,16 @@ class LayerJacobian:
         graph: Graph | None = None,
         factors: kronecker.Factors | tuple | None = None,
     ):
-        h = np.asarray(h)
-        if not np.issubdtype(h.dtype, np.floating):
-            raise ValueError(f"h has dtype {h.dtype}: a Jacobian is taken at an array of floating-point numbers")
-        self._f = f if isinstance(f, Partial) else Partial(f)
-        self._h = h
-        self.dtype = h.dtype
+        h = linear.point(h)
+        self.dtype = h.dtype if h.dtype.itemsize >= 4 else np.dtype(np.float32)
+        self._h = h.astype(self.dtype, copy=True)
         with precision(self.dtype):
-            self._out = purity.check(self._f, h)
-            value = np.asarray(linear.value(self._f, h))
+            self._x64 = jnp.result_type(float) == np.float64  # f's program is in this mode
+            self._f = purity.frozen(f if isinstance(f, Partial) else Partial(f), h, self.dtype)
+            value = np.asarray(linear.value(self._f, self._h))
+        self._out = value.shape
         self.shape: tuple[int, int] = (value.size, h.size)
+        self.eps = max(float(jnp.finfo(h.dtype).eps), coarsest_eps(self._f.func.derivative.jaxpr))
         if not np.isfinite(value).all():
             raise ValueError("f(h) is NaN or infinite: the Jacobian is not defined there")
         self._graph = graph
@@ -83,13 +91,13 @@ class LayerJacobian:
 
     def mv(self, v: Float[Array, "..."]) -> Float[Array, "..."]:
         """J v by one jvp: flat [N] -> [M], or in h's shape -> in f(h)'s shape."""
-        with precision(self.dtype):
+        with self._precision():
             out = linear.jvp(linear.scaled(self._f, 0, self.dtype), self._h, self._as(v, self._h.shape))
         return out.ravel() if np.ndim(v) == 1 else out
 
     def rmv(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
         """J^T u by one vjp: flat [M] -> [N], or in f(h)'s shape -> in h's shape."""
-        with precision(self.dtype):
+        with self._precision():
             out = linear.vjp(linear.scaled(self._f, 0, self.dtype), self._h, self._as(u, self._out))
         return out.ravel() if np.ndim(u) == 1 else out
 
@@ -104,7 +112,7 @@ class LayerJacobian:
 
     @cached_property
     def _twos(self) -> int:
-        with precision(self.dtype):
+        with self._precision():
             return linear.order_of_magnitude(self._f, self._h)
 
     def _unscaled(self, entries: np.ndarray) -> np.ndarray:
@@ -121,7 +129,7 @@ class LayerJacobian:
         # J itself, the tangents it is stacked from, one intermediate of their size, and LAPACK's copy.
         needed = 4 * rows * columns * self.dtype.itemsize
         require_memory(needed, f"a dense {rows} x {columns} Jacobian", "sparse(), extremes(), mv or rmv")
-        with precision(self.dtype):
+        with self._precision():
             return _finite(np.asarray(dense.jacfwd_flat(self._scaled, self._h, self.shape)))
 
     def sparse(self) -> sp.csr_matrix:
@@ -161,7 +169,7 @@ class LayerJacobian:
         if min(self.shape) == 0:
             empty = sp.csr_matrix(self.shape, dtype=self.dtype)
             return empty, Sparsity("detected", sp.csr_matrix(self._products.blocks), 0.0)
-        products, allowed = self._products, 1e3 * float(np.finfo(self.dtype).eps)
+        products, allowed = self._products, self._agreement
         tried = {"graph": partial(sparse.graph_pattern, products, self._graph)} if self._graph is not None else {}
         error = np.nan
         for name, find in (tried | {"detected": partial(sparse.detected_pattern, products)}).items():
@@ -178,7 +186,7 @@ class LayerJacobian:
         """Which rows and which columns of J are not zero: those that a random product with J, or J^T, is not 0 in."""
         rng = linear.generator(2)
         v, u = (rng.standard_normal(shape).astype(self.dtype) for shape in (self._h.shape, self._out))
-        with precision(self.dtype):
+        with self._precision():
             rows, columns = linear.jvp(self._scaled, self._h, v), linear.vjp(self._scaled, self._h, u)
         return tuple(_finite(np.ravel(product)) != 0 for product in (rows, columns))
 
@@ -217,13 +225,13 @@ class LayerJacobian:
             return Eigenvalues(np.zeros(k, np.complex128), np.zeros(k))
 
         def times(v):
-            with precision(self.dtype):
+            with self._precision():
                 image = linear.jvp(self._scaled, self._h, self._as(v.ravel(), self._h.shape))
             return _finite(np.ravel(image).astype(np.float64))
 
         product = sp.linalg.LinearOperator(self.shape, times, dtype=np.float64)
         start = linear.generator(0).standard_normal(self.shape[1])
-        tolerance = 0.0 if self.dtype == np.float64 else 1e-4
+        tolerance = 0.0 if self.eps < 1e-8 else min(1e3 * self.eps, 1e-2)
         found = sp.linalg.eigs(product, k, v0=start, tol=tolerance, ncv=min(self.shape[0], max(3 * k, 40)))
         values, X = found
         images = np.stack([product @ x.real + 1j * (product @ x.imag) for x in X.T], axis=1)
@@ -252,8 +260,8 @@ class LayerJacobian:
 
     def _largest(self, k: int, max_products: int, certify: bool | None) -> Extremes:
         """Of the scaled J, as everything below."""
-        eps = float(np.finfo(self.dtype).eps)
-        options = {"eps": eps, "max_products": max_products, "tolerance": 1e-8 if eps < 1e-8 else 1e3 * eps}
+        tolerance = 1e-8 if self.eps < 1e-8 else self._agreement
+        options = {"eps": self.eps, "max_products": max_products, "tolerance": tolerance}
         if certify or (certify is None and self._graph is not None):
             factorise = self._factorise if certify or self.cheap_to_factorise() else None
             return extremes.largest(*self._parts(), k, factorise=factorise, **options)
@@ -291,7 +299,7 @@ class LayerJacobian:
         if method == "lanczos" or min(self.shape) == 0:
             return density.smoothed(self._quadrature(probes, steps, seed), bandwidth=bandwidth, grid=grid)
         sampled = self._sampled(probes, steps, seed)
-        with precision(self.dtype):
+        with self._precision():
             ritz = krylov.largest_ritz(self._products, 1, tolerance=1e-2, max_products=400)
             top = density.MARGIN * (float(ritz.values[0]) or 1.0)
             moments = density.chebyshev_moments(
@@ -308,7 +316,7 @@ class LayerJacobian:
 
     def _quadrature(self, probes: int, steps: int, seed: int) -> Quadrature:
         sampled = self._sampled(probes, steps, seed)
-        with precision(self.dtype):
+        with self._precision():
             return density.quadrature(self._scaled, self._h, sampled, steps=steps)
 
     def statistics(self, method: str = "exact", *, probes: int = 16, steps: int = 64) -> Statistics:
@@ -317,11 +325,19 @@ class LayerJacobian:
         method: "exact" from all singular values, "lanczos" from `quadrature`. Raises ValueError for another.
         """
         if method == "exact":
-            return statistics.exact(self.singular_values(), self.shape, float(np.finfo(self.dtype).eps))
+            return statistics.exact(self.singular_values(), self.shape, self.eps)
         if method == "lanczos":
             rule = self.quadrature(probes, steps)
-            return statistics.stochastic(rule, self.shape, float(np.finfo(self.dtype).eps))
+            return statistics.stochastic(rule, self.shape, self.eps)
         raise ValueError(f"method={method!r} is not known: allowed are exact, lanczos")
+
+    @property
+    def _agreement(self) -> float:
+        """By how much products may differ, relatively, that are equal in exact arithmetic."""
+        return min(1e3 * self.eps, max(10 * self.eps, 1e-2))
+
+    def _precision(self) -> AbstractContextManager:
+        return jax.enable_x64(self._x64)
 
     @cached_property
     def _products(self) -> Products:
@@ -329,7 +345,7 @@ class LayerJacobian:
         batch = linear.batch_size(self.shape, self.dtype.itemsize)
 
         def many(product: Callable, V: np.ndarray) -> np.ndarray:
-            with precision(self.dtype):
+            with self._precision():
                 found = []
                 for start in range(0, len(V), batch):
                     part = V[start : start + batch]
@@ -359,10 +375,10 @@ class LayerJacobian:
     def _smallest(self, k: int, max_products: int) -> Extremes:
         if max(self.shape) <= _EXACT_BELOW:
             values = dense.singular_values(self._entries())
-            return extremes.from_all(values, k, self.shape, float(np.finfo(self.dtype).eps))
+            return extremes.from_all(values, k, self.shape, self.eps)
         J, (rows, columns) = self._sparse[0], self.support
         top = self._largest(1, max_products, certify=False)
-        rank_tolerance = max(self.shape) * float(np.finfo(self.dtype).eps) * float(top.values[0])
+        rank_tolerance = max(self.shape) * self.eps * float(top.values[0])
         found = extremes.smallest(
             self._restricted[0], k, rank_tolerance=rank_tolerance, top=float(top.upper[0]), factorise=self._factorise
         )
@@ -410,11 +426,11 @@ class LayerJacobian:
         probes = linear.generator(0).standard_normal((3, factors.P.shape[1], factors.M.shape[1]))
         for V in probes.astype(self.dtype):
             expected = factors.apply(V.astype(np.float64))
-            with precision(self.dtype):
+            with self._precision():
                 found = np.asarray(linear.jvp(self._scaled, self._h, self._as(V.ravel(), self._h.shape)), np.float64)
             expected = linear.rescaled(expected.ravel(), self._twos)
             relative = np.linalg.norm(found.ravel() - expected) / (np.linalg.norm(expected) or 1.0)
-            if not relative <= 1e3 * float(np.finfo(self.dtype).eps):
+            if not relative <= self._agreement:
                 raise ValueError(
                     f"factors (P, W) do not reproduce the Jacobian: on a random signal P V W is {relative:.1e} off"
                 )

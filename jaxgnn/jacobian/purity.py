@@ -1,6 +1,7 @@
 """Refusal, in one sentence, of what has no Jacobian: functions with side effects, or that JAX cannot differentiate."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -9,51 +10,85 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from jaxgnn.program import copied, differentiable, trace
+from jaxgnn.structure import structure
 
-def check(f: Partial, h: np.ndarray) -> tuple[int, ...]:
-    """Traces f twice, and its derivatives once; returns the shape of f(h). Nothing is compiled.
 
-    A function is checked once for all arrays of equal shapes that are bound to it.
+def frozen(f: Partial, h: np.ndarray, kept: np.dtype) -> Partial:
+    """f as it is now: a function from and to arrays in `kept`'s precision that never changes. Nothing is compiled.
+
+    f is evaluated at h's own precision. Whether it is pure is found by tracing it twice more, once for all arrays of
+    equal shapes that are bound to it, and whether it has derivatives once for all equal programs.
 
     Raises ValueError where f does not return one array of floating-point numbers, keeps what it was given beyond its
     end, does something else the second time, has effects (callbacks, printing), or has no forward or reverse mode.
     """
     leaves, tree = jax.tree.flatten(f)
-    shapes = tuple(jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) for a in (*leaves, h))
-    return _checked(tree, shapes)
+    point = jax.ShapeDtypeStruct(h.shape, h.dtype)
+    shapes = tuple(jax.ShapeDtypeStruct(np.shape(a), jnp.result_type(a)) for a in leaves)
+    _require_pure(tree, (*shapes, point), jnp.result_type(float))
+    traced = _trace(lambda *arrays: _called(tree, arrays), (*shapes, point))
+    _require_one_output(traced)
+    arrays = tuple(copied(a) for a in leaves)
+
+    def function(h):
+        found = jax.core.eval_jaxpr(traced.jaxpr, traced.consts, *arrays, h.astype(point.dtype))
+        return found[0].astype(kept)
+
+    wide = jax.ShapeDtypeStruct(h.shape, kept)
+    try:
+        found = differentiable(trace(function, wide), wide)
+    except Exception as error:
+        raise ValueError(f"f is not differentiable in forward mode: {_first_line(error)}") from error
+    leaves, tree = jax.tree.flatten(found)
+    _require_derivatives(tree, (*(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in leaves), wide))
+    return found
 
 
 @lru_cache(maxsize=64)
-def _checked(tree: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> tuple[int, ...]:
-    def call(*arrays):
-        return tree.unflatten(arrays[:-1])(arrays[-1])
-
-    first, second = _trace(call, shapes), _trace(call, shapes)
-    out = first.out_avals
-    if len(out) != 1:
-        raise ValueError(f"f(h) returned {len(out)} arrays: one is needed")
-    if not jnp.issubdtype(out[0].dtype, jnp.floating):
-        raise ValueError(f"f(h) has dtype {out[0].dtype}: a function of floating-point values has a Jacobian")
-    if first.effects:
-        names = ", ".join(sorted(str(effect) for effect in first.effects))
-        raise ValueError(f"f has side effects ({names}): a Jacobian needs a pure function of h")
+def _require_pure(tree: Any, shapes: tuple[jax.ShapeDtypeStruct, ...], default: Any) -> None:
+    first = _trace(lambda *arrays: _called(tree, arrays), shapes, leaks=True)
+    _require_one_output(first)
+    # The text of two traces differs where JAX found parts of the second one in a cache, the structure where f makes a
+    # function of its own each time that JAX is told to call.
+    second = _trace(lambda *arrays: _called(tree, arrays), shapes)
+    if structure(first.jaxpr) != structure(second.jaxpr):
+        second = _trace(lambda *arrays: _called(tree, arrays), shapes, leaks=True)
     if not _same(first, second):
         raise ValueError(
             "f is not a pure function: traced twice, it did different things (a counter, numpy's random numbers, an "
             "object that it changes?)"
         )
+
+
+def _require_one_output(traced: Any) -> None:
+    out = traced.out_avals
+    if len(out) != 1:
+        raise ValueError(f"f(h) returned {len(out)} arrays: one is needed")
+    if not jnp.issubdtype(out[0].dtype, jnp.floating):
+        raise ValueError(f"f(h) has dtype {out[0].dtype}: a function of floating-point values has a Jacobian")
+    if traced.effects:
+        names = ", ".join(sorted(str(effect) for effect in traced.effects))
+        raise ValueError(f"f has side effects ({names}): a Jacobian needs a pure function of h")
+
+
+@lru_cache(maxsize=256)
+def _require_derivatives(tree: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]) -> None:
     for mode, derivative in (("forward", _forward), ("reverse", _reverse)):
         try:
-            jax.eval_shape(lambda *arrays, d=derivative: d(lambda h: call(*arrays[:-1], h), arrays[-1]), *shapes)
+            jax.eval_shape(lambda *arrays, d=derivative: d(tree.unflatten(arrays[:-1]), arrays[-1]), *shapes)
         except Exception as error:
             raise ValueError(f"f is not differentiable in {mode} mode: {_first_line(error)}") from error
-    return tuple(out[0].shape)
 
 
-def _trace(call: Callable, shapes: tuple[jax.ShapeDtypeStruct, ...]):
+def _called(tree: Any, arrays: tuple[Any, ...]) -> Any:
+    return tree.unflatten(arrays[:-1])(arrays[-1])
+
+
+def _trace(call: Callable, shapes: tuple[jax.ShapeDtypeStruct, ...], *, leaks: bool = False):
     try:
-        with jax.checking_leaks():
-            return jax.make_jaxpr(lambda *arrays: call(*arrays))(*shapes)  # new, so that no earlier trace is returned
+        with jax.checking_leaks() if leaks else nullcontext():
+            return trace(call, *shapes)
     except Exception as error:
         if "leak" in str(error).lower():
             raise ValueError(
@@ -65,7 +100,7 @@ def _trace(call: Callable, shapes: tuple[jax.ShapeDtypeStruct, ...]):
 
 def _same(first: Any, second: Any) -> bool:
     return (
-        str(first.jaxpr) == str(second.jaxpr)
+        (structure(first.jaxpr) == structure(second.jaxpr) or str(first.jaxpr) == str(second.jaxpr))
         and len(first.consts) == len(second.consts)
         and all(a is b or _equal(a, b) for a, b in zip(first.consts, second.consts, strict=True))
     )
