@@ -5,7 +5,7 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import Partial
 
 import jaxgnn as jg
-from jaxgnn.landscape import hessian_extremes, landscape, layer_weights, with_layer_weights
+from jaxgnn.landscape import _direction, hessian_extremes, landscape, layer_weights, with_layer_weights
 from jaxgnn.tasks.node_classification import masked_cross_entropy
 
 
@@ -28,6 +28,20 @@ def test_slice_passes_through_the_point(point):
     np.testing.assert_allclose(found.axis, [-0.5, -0.25, 0, 0.25, 0.5])
     assert found.loss.shape == (5, 5)
     assert found.loss[2, 2] == pytest.approx(float(loss_of(point)(layer_weights(point[1]))), rel=1e-12)
+
+
+def test_slice_is_the_loss_along_two_directions_whose_columns_are_as_long_as_the_weights(point):
+    weights = layer_weights(point[1])
+    first, second = (_direction(weights, key) for key in jax.random.split(jax.random.key(3)))
+    for D in (first["linear"]["kernel"], second["linear"]["kernel"]):
+        np.testing.assert_allclose(
+            np.sum(np.square(D), axis=1), np.sum(weights["linear"]["kernel"] ** 2, axis=1), rtol=1e-12
+        )
+    found = landscape(*point, radius=0.4, points=3, seed=3)
+    for i, s in enumerate((-0.4, 0.0, 0.4)):
+        for j, t in enumerate((-0.4, 0.0, 0.4)):
+            moved = jax.tree.map(lambda W, D, E, s=s, t=t: W + s * D + t * E, weights, first, second)
+            assert found.loss[i, j] == pytest.approx(float(loss_of(point)(moved)), rel=1e-12)
 
 
 def test_slice_is_quadratic_nearby_with_directions_as_long_as_the_weights(point):
@@ -69,6 +83,31 @@ def test_extremes_are_those_of_the_dense_hessian(point):
         assert few.highest <= values[-1] + 1e-12
         assert np.abs(values - few.lowest).min() <= few.lowest_error + 1e-12
         assert np.abs(values - few.highest).min() <= few.highest_error + 1e-12
+
+
+@pytest.mark.parametrize("steps", [2, 3, 6])
+def test_errors_of_the_extremes_are_the_residuals_of_their_ritz_pairs(point, steps):
+    flat, unravel = ravel_pytree(layer_weights(point[1]))
+    H = np.asarray(jax.hessian(lambda w: loss_of(point)(unravel(w)))(flat))
+    # The Krylov space of the start, whatever its basis: Ritz pairs are those of H projected on it.
+    start = np.asarray(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))
+    K = np.zeros((flat.size, 0))
+    for _ in range(steps):
+        v = H @ K[:, -1] if K.size else start
+        for _ in range(2):
+            v = v - K @ (K.T @ v)
+        K = np.concatenate([K, v[:, None] / np.linalg.norm(v)], axis=1)
+    values, vectors = np.linalg.eigh(K.T @ H @ K)
+    residuals = np.linalg.norm(H @ K @ vectors - K @ vectors * values, axis=0)
+    found = hessian_extremes(*point, steps=steps)
+    np.testing.assert_allclose([found.lowest, found.highest], values[[0, -1]], rtol=1e-9)
+    np.testing.assert_allclose([found.lowest_error, found.highest_error], residuals[[0, -1]], rtol=1e-7)
+
+
+def test_errors_of_the_extremes_are_never_below_what_rounding_does(point):
+    found = hessian_extremes(*point, steps=24)
+    rounding = 24 * np.finfo(np.float64).eps * max(abs(found.lowest), abs(found.highest))
+    assert rounding <= min(found.lowest_error, found.highest_error) <= 1e3 * rounding
 
 
 def test_what_spans_nothing_is_refused(point):

@@ -148,6 +148,39 @@ def test_measures_the_gradient_that_the_network_has(karate, x64):
     assert params["params"]["readout"] is start
 
 
+@pytest.mark.parametrize("train_bias", [True, False])
+def test_a_readout_is_measured_as_it_is_written(train_bias):
+    X, labels, mask, R, _ = problem()
+    b = np.array([0.1, -0.2, 0.3])
+    found = readout_at(X, labels, mask, R, b, train_bias=train_bias)
+    Z = X[mask]
+    loss, E = cross_entropy(Z, labels[mask], R, b)
+    gradient = np.concatenate([Z, np.ones((len(Z), 1))], axis=1).T @ E if train_bias else Z.T @ E
+    columns = np.linalg.norm(np.concatenate([Z, np.ones((len(Z), 1))], axis=1) if train_bias else Z)
+    assert found.loss == pytest.approx(loss, rel=1e-12)
+    assert found.gradient_norm == pytest.approx(np.linalg.norm(gradient), rel=1e-12)
+    assert found.relative_gradient == pytest.approx(np.linalg.norm(gradient) / (columns * np.linalg.norm(E)), rel=1e-12)
+    # In [0, 1], and 1 where every row pulls the same way.
+    one = readout_at(np.ones((3, 1)), np.zeros(3, int), np.ones(3, bool), np.zeros((1, 2)), np.zeros(2))
+    assert one.relative_gradient == pytest.approx(1, rel=1e-12)
+
+
+def test_a_tie_does_not_separate():
+    X, labels, mask = np.array([[1.0], [-1.0], [0.0]]), np.array([0, 1, 1]), np.ones(3, bool)
+    R = np.array([[2.0, -2.0]])
+    assert not readout_at(X, labels, mask, R, np.zeros(2)).separates  # the last row's logits are equal
+    assert readout_at(X, labels, mask, R, np.array([0.0, 0.1])).separates
+    assert readout_at(X, labels, np.array([True, True, False]), R, np.zeros(2)).separates
+
+
+def test_the_path_ends_at_the_first_gradient_within_the_tolerance():
+    X, labels, mask, R, b = problem()
+    for tolerance in (1e-3, 3e-6, 1e-8):
+        norms = [readout.gradient_norm for readout in readout_path(X, labels, mask, R, b, tolerance=tolerance)]
+        assert norms[-2] > tolerance >= norms[-1]
+        assert exact_readout(X, labels, mask, R, b, tolerance=tolerance).gradient_norm <= tolerance
+
+
 def test_loss_of_far_margins_keeps_its_digits():
     X, labels, mask = np.array([[1.0], [-1.0]]), np.array([0, 1]), np.ones(2, bool)
     for scale in (40.0, 400.0):
