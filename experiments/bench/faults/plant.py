@@ -1,10 +1,12 @@
 """Plants faults in copies of a checkout and runs the tests that should notice; the checkout itself is never edited."""
 
 import hashlib
+import json
 import os
 import queue
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxgnn.experiments.bench.faults.fault import Fault, NotApplicableError
 
@@ -74,58 +76,83 @@ def digest(root: Path) -> str:
     return total.hexdigest()
 
 
+class Copy:
+    """A copy of the checkout, and a process that runs pytest in it."""
+
+    def __init__(self, root: Path, path: Path):
+        self.path = path
+        shutil.copytree(root, path, symlinks=True, ignore=shutil.ignore_patterns(*IGNORED))
+        # Failures that hypothesis found in one copy must not be shown to another.
+        found = os.pathsep.join([str(path), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = os.environ | {"PYTHONPATH": found, "HYPOTHESIS_STORAGE_DIRECTORY": str(path / ".hypothesis")}
+        self._options: dict[str, Any] = {"cwd": path, "env": environment, "text": True, "stdout": subprocess.PIPE}
+        asked = [sys.executable, "-c", "import jaxgnn; print(jaxgnn.__file__)"]
+        imported = subprocess.run(asked, **self._options, stderr=subprocess.STDOUT).stdout.strip()
+        if Path(imported or "/") != path / "jaxgnn" / "__init__.py":
+            raise ValueError(f"the copy of {root} does not import: {imported[-300:]}")
+        warm = (Path(__file__).parent / "warm.py").read_text()
+        self._process = subprocess.Popen([sys.executable, "-c", warm], **self._options, stdin=subprocess.PIPE)
+
+    def run_tests(self, tests: str, limit: float) -> Run:
+        """pytest, until the first failure."""
+        shutil.rmtree(self.path / ".hypothesis", ignore_errors=True)
+        output, late = self.path / "output.txt", threading.Event()
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=line", "-rfE", *shlex.split(tests)]
+        started = time.monotonic()
+        child, answer = self._ask({"arguments": options, "output": str(output)}), self._process.stdout
+        assert answer is not None
+
+        def end() -> None:
+            late.set()
+            os.kill(child, signal.SIGKILL)
+
+        timer = threading.Timer(limit, end)
+        timer.start()
+        code = int(answer.readline())
+        timer.cancel()
+        text = output.read_text(errors="replace") if output.exists() else ""
+        named = [line.split(" ", 1) for line in text.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+        failed = next((name.partition(" - ")[0] for _, name in named), "")
+        return Run(None if late.is_set() else code, failed, time.monotonic() - started, text.strip()[-500:])
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _ask(self, task: dict[str, Any]) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
 @contextmanager
-def copies(root: Path, count: int) -> Iterator["queue.Queue[Path]"]:
+def copies(root: Path, count: int) -> Iterator["queue.Queue[Copy]"]:
     """So many copies of the checkout, to be taken and put back.
 
     Raises ValueError where a copy does not import its own package.
     """
-    with tempfile.TemporaryDirectory(prefix="jaxgnn-faults-") as folder:
-        free: queue.Queue[Path] = queue.Queue()
-        for number in range(count):
-            copy = Path(folder).resolve() / str(number)
-            shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns(*IGNORED))
-            free.put(copy)
-        asked = [sys.executable, "-c", "import jaxgnn; print(jaxgnn.__file__)"]
-        imported = subprocess.run(asked, cwd=copy, env=_environment(copy), capture_output=True, text=True)
-        if Path(imported.stdout.strip() or "/") != copy / "jaxgnn" / "__init__.py":
-            raise ValueError(
-                f"the copy of {root} does not import: {(imported.stdout + imported.stderr).strip()[-300:]}"
-            )
-        yield free
+    every: list[Copy] = []
+    with tempfile.TemporaryDirectory(prefix="jaxgnn-faults-", ignore_cleanup_errors=True) as folder:
+        try:
+            every += [Copy(root, Path(folder).resolve() / str(number)) for number in range(count)]
+            free: queue.Queue[Copy] = queue.Queue()
+            for copy in every:
+                free.put(copy)
+            yield free
+        finally:
+            for copy in every:
+                copy.close()
 
 
-def _environment(copy: Path) -> dict[str, str]:
-    # Failures that hypothesis found in one copy must not be shown to another.
-    path = os.pathsep.join([str(copy), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return os.environ | {"PYTHONPATH": path, "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".hypothesis")}
-
-
-def run_tests(copy: Path, tests: str, limit: float) -> Run:
-    """pytest in a copy, until the first failure."""
-    options = ["-x", "-q", "-p", "no:cacheprovider", "--tb=line", "-rfE"]
-    shutil.rmtree(copy / ".hypothesis", ignore_errors=True)
-    command = [sys.executable, "-m", "pytest", *options, *shlex.split(tests)]
-    started = time.monotonic()
-    try:
-        done = subprocess.run(
-            command, cwd=copy, env=_environment(copy), capture_output=True, text=True, timeout=limit, errors="replace"
-        )
-    except subprocess.TimeoutExpired:
-        return Run(None, "", time.monotonic() - started, "")
-    lines = done.stdout.splitlines()
-    failed = next((line.partition(" ")[2].partition(" - ")[0] for line in lines if line.startswith("FAILED ")), "")
-    failed = failed or next((line.partition(" ")[2].partition(" - ")[0] for line in lines if line[:6] == "ERROR "), "")
-    return Run(done.returncode, failed, time.monotonic() - started, (done.stdout + done.stderr).strip()[-500:])
-
-
-def _planted(copy: Path, fault: Fault, limit: float) -> tuple[str, str, float]:
-    path = (copy / fault.path).resolve()
+def _planted(copy: Copy, fault: Fault, limit: float) -> tuple[str, str, float]:
+    path = (copy.path / fault.path).resolve()
     before = path.read_text()
     try:
         path.write_text(fault.planted(before))
         _forget(path)
-        run = run_tests(copy, fault.tests, limit)
+        run = copy.run_tests(fault.tests, limit)
     finally:
         path.write_text(before)
         _forget(path)
@@ -185,7 +212,7 @@ def plant(
             copy = free.get()
             try:
                 if tests not in passed:
-                    run = run_tests(copy, tests, limit)
+                    run = copy.run_tests(tests, limit)
                     if run.code != 0:
                         why = f"pytest {tests} exits {run.code} without it: {run.failed or run.tail}"
                         for number in numbers:
