@@ -78,7 +78,7 @@ class Quadrature(NamedTuple):
     def mean(self, f: Callable[[np.ndarray], np.ndarray]) -> Estimate:
         """(1/K') sum_i f(sigma_i) over the K' singular values, with its standard error over probes."""
         each = np.sum(self.weights * f(self.nodes), axis=1)
-        return Estimate(float(each.mean()), float(_standard_error(each)))
+        return Estimate(float(each.mean()), float(standard_error(each)))
 
 
 class Sampled(NamedTuple):
@@ -143,7 +143,7 @@ def smoothed(
         ]
     )
     bias = 2 * share * np.abs(_coefficients(grid, bandwidth, top, degree)[:, degree // 2 + 1 :]).sum(axis=1)
-    return Density(grid, each.mean(axis=0), _standard_error(each), bias, bandwidth, rule.zero_mass)
+    return Density(grid, each.mean(axis=0), standard_error(each), bias, bandwidth, rule.zero_mass)
 
 
 def from_moments(
@@ -162,7 +162,7 @@ def from_moments(
     share = size / total
     each = share * moments @ coefficients[:, : moments.shape[1]].T
     bias = share * np.abs(coefficients[:, moments.shape[1] :]).sum(axis=1)
-    return Density(grid, each.mean(axis=0), _standard_error(each), bias, bandwidth, 1 - share)
+    return Density(grid, each.mean(axis=0), standard_error(each), bias, bandwidth, 1 - share)
 
 
 def rescaled(found: Density, twos: int) -> Density:
@@ -262,7 +262,7 @@ def _coefficients(grid: np.ndarray, bandwidth: float, top: float, degree: int) -
     return coefficients
 
 
-def _standard_error(each: np.ndarray) -> np.ndarray:
+def standard_error(each: np.ndarray) -> np.ndarray:
     """Of the mean over the first axis; infinite for one probe."""
     if each.shape[0] < 2:
         return np.full(each.shape[1:], np.inf)

@@ -1,13 +1,13 @@
 """Numbers that sum a spectrum up: Schatten norms, log-determinant, condition number, dynamical isometry."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from jaxgnn.jacobian.dense import errors
-from jaxgnn.jacobian.density import Estimate, Quadrature
+from jaxgnn.jacobian.density import Estimate, Quadrature, standard_error
 from jaxgnn.jacobian.linear import rescaled
 
 
@@ -83,7 +83,8 @@ def exact(values: Float[np.ndarray, "k"], shape: tuple[int, int], eps: float) ->
 def stochastic(rule: Quadrature, shape: tuple[int, int], eps: float) -> Statistics:
     """From quadrature rules. Unbiased: the means of powers 2 and 4; the others also miss what few steps do not resolve.
 
-    null_dim and mean_log count what lies below the rank tolerance, which few steps reach only where zero is isolated;
+    null_dim and mean_log count what lies below the rank tolerance, which few steps reach only where zero is isolated.
+    The smallest node above it may stand for zeros: what it adds is added to their errors, beside the standard error.
     sigma_1 is a lower bound and the condition number unknown: `extremes` has them.
     """
     nodes, twos = _near_one(rule.nodes)
@@ -95,10 +96,9 @@ def stochastic(rule: Quadrature, shape: tuple[int, int], eps: float) -> Statisti
     variance = fourth.value - square.value**2
     # Errors of ratios and differences are those of their linearisation, probe by probe.
     variance_error = rule.mean(lambda s: share * (s**4 - 2 * square.value * s**2)).error
-    counted = rule.mean(lambda s: (s > tolerance).astype(float))
-    log = lambda s, at=0.0: np.where(s > tolerance, np.log(np.where(s > tolerance, s, 1.0)) - at, 0.0)  # noqa: E731
-    mean_log = rule.mean(log).value / counted.value if counted.value else np.nan
-    log_error = rule.mean(partial(log, at=mean_log)).error
+    kept = np.where(rule.nodes > tolerance, rule.weights, 0.0)
+    rest = _without_lowest(rule, kept)
+    counted, mean_log = (_less_sure(number, rule.nodes, kept, rest) for number in (_share, _mean_log))
     nuclear = rule.mean(lambda s: share * total * s)
     frobenius = float(np.sqrt(total * square.value))
     found = Statistics(
@@ -107,12 +107,42 @@ def stochastic(rule: Quadrature, shape: tuple[int, int], eps: float) -> Statisti
         nuclear=nuclear,
         frobenius=Estimate(frobenius, 0.5 * frobenius * square.error / square.value if square.value else 0.0),
         spectral=Estimate(top, np.nan),
-        mean_log=Estimate(mean_log, log_error / counted.value) if counted.value else _UNKNOWN,
+        mean_log=mean_log,
         condition=_UNKNOWN,
         null_dim=Estimate(total - share * total * counted.value, share * total * counted.error),
         rank_tolerance=tolerance,
     )
     return _rescaled(found, twos)
+
+
+def _share(nodes: np.ndarray, weights: np.ndarray) -> Estimate:
+    """The weight of all nodes."""
+    each = weights.sum(axis=1)
+    return Estimate(float(each.mean()), float(standard_error(each)))
+
+
+def _mean_log(nodes: np.ndarray, weights: np.ndarray) -> Estimate:
+    """Mean of the nodes' logarithms; the error of a ratio is that of its linearisation."""
+    if not weights.any():
+        return _UNKNOWN
+    logs = np.log(np.where(weights > 0, nodes, 1.0))
+    share = weights.sum(axis=1).mean()
+    value = float(np.sum(weights * logs, axis=1).mean() / share)
+    return Estimate(value, float(standard_error(np.sum(weights * (logs - value), axis=1)) / share))
+
+
+def _without_lowest(rule: Quadrature, kept: np.ndarray) -> np.ndarray:
+    """The weights that are kept without that of the smallest node; all of a rule that is exhausted, and so exact."""
+    rest, first = kept.copy(), np.argmin(np.where(kept > 0, rule.nodes, np.inf), axis=1)
+    exhausted = ((rule.nodes == 0) & (rule.weights == 0)).any(axis=1)
+    rest[np.flatnonzero(~exhausted), first[~exhausted]] = 0.0
+    return rest
+
+
+def _less_sure(number: Callable[..., Estimate], nodes: np.ndarray, weights: np.ndarray, fewer: np.ndarray) -> Estimate:
+    """The number, with what fewer weights make of it added to its error."""
+    found, without = number(nodes, weights), number(nodes, fewer)
+    return Estimate(found.value, abs(found.value - without.value) + max(found.error, without.error))
 
 
 def _near_one(values: np.ndarray) -> tuple[np.ndarray, int]:

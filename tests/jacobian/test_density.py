@@ -1,6 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
+from scipy.stats import norm
 
 import jaxgnn as jg
 import jaxgnn.memory
@@ -156,3 +158,90 @@ def test_vectors_that_do_not_fit(monkeypatch):
     monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 1000)
     with pytest.raises(MemoryError, match=r"^40 Lanczos vectors of both sides needs .*: use fewer steps instead$"):
         J.density(steps=64)
+
+
+def chebyshev_coefficients(grid, bandwidth, top, count):
+    """c_j, j < count, of the two Gaussians at each grid point as sum_j c_j T_2j(sigma / top), by the midpoint rule."""
+    theta = np.pi * (np.arange(4096) + 0.5) / 4096
+    sigma = top * np.cos(theta)
+    gauss = lambda x: np.exp(-0.5 * (x / bandwidth) ** 2) / (bandwidth * np.sqrt(2 * np.pi))  # noqa: E731
+    values = gauss(grid[:, None] - sigma) + gauss(grid[:, None] + sigma)
+    # f(cos t) = sum_n a_n cos(n t), a_n = (2 / pi) int_0^pi f cos(n t) dt; odd ones are 0.
+    a = 2 / 4096 * values @ np.cos(2 * np.outer(theta, np.arange(count)))
+    a[:, 0] /= 2
+    return a
+
+
+@pytest.mark.parametrize(("method", "factor"), [("lanczos", 2), ("chebyshev", 1)])
+def test_the_bias_is_the_sum_of_the_coefficients_that_are_left_out(graphs, method, factor):
+    # Gauss rules err by as much again as what they leave out: |int T_n| and |sum_j w_j T_n(x_j)| are at most 1.
+    f, h = dead_columns(graphs)
+    J, steps = jg.jacobian(f, h), 4
+    grid, bandwidth = np.linspace(0, 2, 7), 0.11
+    found = J.density(5, steps, method=method, grid=grid, bandwidth=bandwidth)
+    sigma = np.linalg.svd(J.dense(), compute_uv=False)
+    share = min(J.support[0].sum(), J.support[1].sum()) / sigma.size
+    assert 0.3 < share < 0.9
+    top = 1.05 * (J.quadrature(5, steps).nodes.max() if method == "lanczos" else sigma[0])
+    coefficients = chebyshev_coefficients(grid, bandwidth, top, 200)
+    # Products of J^T J: both know polynomials in sigma up to the degree 2 (2 steps - 1).
+    expected = factor * share * np.abs(coefficients[:, 2 * steps :]).sum(axis=1)
+    assert expected.min() > 1e-3
+    np.testing.assert_allclose(found.bias, expected, rtol=1e-2 if method == "chebyshev" else 1e-8)
+
+
+@pytest.mark.parametrize("steps", [3, 5])
+def test_the_bias_of_moments_is_attained_at_zero(steps):
+    # T_2j(0) = (-1)^j, as the coefficients at 0 alternate: all that is left out adds up where sigma is 0.
+    sigma = np.append(1.0, np.full(199, 1e-9))
+    J = jg.jacobian(lambda h: sigma * h, signal(200))
+    bandwidth, grid = 0.12, np.zeros(1)
+    found = J.density(8, steps, method="chebyshev", grid=grid, bandwidth=bandwidth)
+    starts = J._sampled(8, steps, 0).start ** 2
+    weights = starts / starts.sum(axis=1, keepdims=True)
+    seen = (kernel(grid, sigma, bandwidth) @ weights.T).mean()  # what exhausted probes would give
+    assert 0.9 * found.bias[0] <= abs(found.density[0] - seen) <= found.bias[0]
+    assert found.bias[0] > 0.02 * seen
+
+
+@pytest.mark.parametrize("method", ["lanczos", "chebyshev"])
+@pytest.mark.parametrize("seed", range(6))
+def test_densities_of_clusters_err_by_no_more_than_their_bias(method, seed):
+    # Against what exhausted probes would give: the error that is not of the probes.
+    rng = np.random.default_rng(seed)
+    sigma = np.repeat(rng.random(4), 10)
+    J = jg.jacobian(Partial(jnp.multiply, sigma), signal(40))
+    found = J.density(6, 3, method=method, bandwidth=0.1, grid=np.linspace(0, 1, 21))
+    starts = J._sampled(6, 3, 0).start ** 2
+    seen = (kernel(found.grid, sigma, 0.1) @ (starts / starts.sum(axis=1, keepdims=True)).T).mean(axis=1)
+    assert (np.abs(found.density - seen) <= found.bias + 1e-10 * seen.max()).all()
+    assert np.abs(found.density - seen).max() > 1e-4 * seen.max()  # and it is not nothing
+
+
+def test_the_standard_error_is_that_of_many_seeds():
+    J = jg.jacobian(Partial(jnp.multiply, np.linspace(0.1, 1, 40)), signal(40))
+    grid = np.linspace(0, 1, 7)
+    found = [J.density(8, 12, seed=seed, grid=grid, bandwidth=0.1) for seed in range(60)]
+    spread = np.std([each.density for each in found], axis=0, ddof=1)
+    stated = np.sqrt(np.mean([each.standard_error**2 for each in found], axis=0))
+    assert (spread / stated >= 0.7).all()
+    assert (spread / stated <= 1.4).all()
+    rule = J.quadrature(8, 12, seed=3)
+    each = np.sum(rule.weights * rule.nodes, axis=1)
+    assert rule.mean(lambda s: s) == pytest.approx((each.mean(), each.std(ddof=1) / np.sqrt(8)), rel=1e-12)
+
+
+def test_default_bandwidth_and_grid():
+    # 5 sigma_1 over the degree in sigma, 2 (2 steps - 1), from 0 to three bandwidths beyond sigma_1.
+    J = jg.jacobian(Partial(jnp.multiply, np.linspace(0.1, 2, 30)), signal(30))
+    found = J.density(4, 10)
+    top = 1.05 * J.quadrature(4, 10).nodes.max()
+    assert found.bandwidth == pytest.approx(5 * top / 38, rel=1e-12)
+    assert found.grid[0] == 0
+    assert found.grid[-1] == pytest.approx(top + 3 * found.bandwidth, rel=1e-12)
+
+
+def test_the_kernel_is_a_reflected_gaussian():
+    at, sigma = np.array([0.0, 0.3, 1.0]), np.array([0.2, 0.9])
+    expected = [[norm.pdf(x, s, 0.25) + norm.pdf(x, -s, 0.25) for s in sigma] for x in at]
+    np.testing.assert_allclose(kernel(at, sigma, 0.25), expected, rtol=1e-13)

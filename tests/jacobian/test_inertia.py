@@ -235,3 +235,66 @@ def test_counts_fall_with_the_shift():
     assert np.all(np.diff(counts) <= 0)
     assert counts[0] == np.linalg.matrix_rank(J)
     assert counts[-1] == (np.linalg.svd(J, compute_uv=False) > 2).sum()
+
+
+class Off(ShiftedFactor):
+    """A factorisation of a J whose products are those of J and another matrix: its error is known."""
+
+    def off_by(self, D):
+        self._J = sp.csr_matrix(self._J + D)
+        return self
+
+
+@pytest.mark.parametrize("rank", [1, 8])
+def test_the_error_is_the_bound_written_out(graphs, rank):
+    J, rows, columns = layer(propagation(graphs.ring(8)), weights(3), kept=0.7)
+    rng = np.random.default_rng(5)
+    D = 1e-6 * rng.standard_normal((J.shape[0], rank)) @ rng.standard_normal((rank, J.shape[1]))
+    factor = Off(sp.csr_matrix(J), 0.3, order(sp.csr_matrix(J), rows, columns)).off_by(D)
+    # E = A - s I - L D L^T, up to rounding [[0, D], [D^T, 0]]; 10 sqrt(2 / pi) max ||E^4 w|| >= ||E||^4.
+    E = np.block([[np.zeros((len(D), len(D))), D], [D.T, np.zeros((D.shape[1], D.shape[1]))]])
+    W = np.random.default_rng(0).standard_normal((len(E), 8))
+    images = np.linalg.norm(np.linalg.matrix_power(E, 4) @ W, axis=0)
+    expected = (10 * np.sqrt(2 / np.pi) * images.max()) ** 0.25
+    assert factor.error == pytest.approx(expected, rel=1e-8)
+    norm = np.linalg.norm(D, 2)
+    assert 0.3 <= norm / factor.error <= 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_error_is_above_the_norm_of_what_it_bounds(seed):
+    # Random directions: without the factor 10 sqrt(2 / pi) some of twenty would be below.
+    J = np.diag(np.linspace(1, 2, 6))
+    rng = np.random.default_rng(seed)
+    D = 1e-5 * np.outer(*rng.standard_normal((2, 6)))
+    factor = Off(sp.csr_matrix(J), 0.3, order(sp.csr_matrix(J), np.arange(6), np.arange(6))).off_by(D)
+    assert np.linalg.norm(D, 2) <= factor.error <= 3 * np.linalg.norm(D, 2)
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.5])
+def test_products_of_the_factors_are_the_shifted_matrix(kept):
+    J, rows, columns = layer(propagation(random_graph(60, 90, 2)), weights(3), kept=kept)
+    for shift in (1e-9, 0.37):
+        factor = ShiftedFactor(sp.csr_matrix(J), shift, order(sp.csr_matrix(J), rows, columns))
+        A = np.block([[np.zeros((len(J), len(J))), J], [J.T, np.zeros((J.shape[1], J.shape[1]))]])
+        x = np.random.default_rng(0).standard_normal((len(A), 3))
+        np.testing.assert_allclose(factor.product(x), A @ x - shift * x, rtol=0, atol=1e-12)
+        E = A - shift * np.eye(len(A)) - factor.product(np.eye(len(A)))
+        assert 0 < np.linalg.norm(E, 2) <= factor.error
+
+
+@given(st.integers(0, 10**6), st.sampled_from([1e-12, 1e-9, 1e-3, 0.5]))
+@settings(max_examples=60, deadline=None)
+def test_counts_of_clustered_spectra(seed, level):
+    # Exactly the values above some shift within the error of the one asked for; clusters on either side of it.
+    rng = np.random.default_rng(seed)
+    sigma = np.repeat([1.0, level * 1.01, level * 0.99, 0.0], rng.integers(1, 7, 4))
+    U, V = (np.linalg.qr(rng.standard_normal((sigma.size, sigma.size)))[0] for _ in range(2))
+    J = sp.csr_matrix((U * sigma) @ V.T)
+    nodes = np.arange(sigma.size) // 3
+    factor = ShiftedFactor(J, level, order(J, nodes, nodes))
+    assert factor.error <= 1e-13
+    allowed = factor.error + 1e-15 * sigma.size  # of the construction
+    assert (sigma > level + allowed).sum() <= factor.count <= (sigma > level - allowed).sum()
+    if level > 1e-10:
+        assert factor.count == (sigma > level).sum()
