@@ -103,7 +103,8 @@ def order_of_magnitude(f: Partial, h: np.ndarray) -> int:
     if not 0 < size < np.inf:
         return 0
     twos = tried - int(np.round(np.log2(size)))
-    return twos if abs(twos) > most // 4 else 0
+    # What passes through a narrower number inside f may not bear the factor.
+    return twos if abs(twos) > most // 4 and 0 < largest(twos) < np.inf else 0
 
 
 def rescaled(x: np.ndarray, twos: int) -> np.ndarray:
