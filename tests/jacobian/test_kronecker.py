@@ -1,9 +1,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 import jaxgnn as jg
+from jaxgnn.jacobian import dense, kronecker
 
 
 def signal(*shape, seed=0, dtype=np.float64):
@@ -119,3 +122,24 @@ def test_factors_with_a_state_that_do_not_fit():
     ):
         with pytest.raises(ValueError, match=f"^{message}"):
             jg.jacobian(jnp.sin, signal(5, 3), factors=factors)
+
+
+@given(st.integers(0, 10**6), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_closed_forms_of_clustered_spectra(seed, state):
+    # P with clusters above and below the place where the two ways of `dense.svdvals` meet; Lambda = 0 or I.
+    rng = np.random.default_rng(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dense, "_SMALL", 24)
+        at = dense._split(40)
+        p = np.repeat(
+            [1.0, 1.01 * at, 0.9 * at, 0.0], np.random.default_rng(seed).multinomial(40, [0.7, 0.1, 0.1, 0.1])
+        )
+        m = np.array([2.0, 1.0, 1e-3])
+        Q, U, V = (np.linalg.qr(rng.standard_normal((n, n)))[0] for n in (40, 3, 3))
+        P = (Q * p) @ Q.T
+        P = (P + P.T) / 2
+        W = (U * m) @ (U.T if state else V.T)  # B W^T is symmetric where Lambda is I
+        found = kronecker.singular_values(kronecker.as_arrays((P, W, np.eye(3)) if state else (P, W)))
+        expected = np.sort((np.outer(p, m) + (1.0 if state else 0.0)).ravel())[::-1]
+        assert np.abs(found - expected).max() <= 2 * dense.ACCURACY * expected[0]

@@ -193,5 +193,8 @@ def test_what_does_not_fit_is_refused(graphs):
         sensitivity(lambda h: jnp.sqrt(h - 1), h, graph)
     with pytest.raises(ValueError, match=r"^alphas \(2,\) and scales \(3,\): allowed are one of each a layer"):
         sensitivity_bound(graph.propagation, np.ones(2), np.ones(3))
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"^P has entries that are NaN or infinite$"):
+            sensitivity_bound(np.diag([1.0, wrong]), np.ones(2), np.ones(2))
     with pytest.raises(ValueError, match=r"^scales=.*: allowed are finite numbers of 0 and more$"):
         sensitivity_bound(graph.propagation, np.ones(2), -np.ones(2))

@@ -59,6 +59,8 @@ def test_schatten_norms():
     assert schatten(sigma, 1) == 7
     assert schatten(sigma, 2) == pytest.approx(5, rel=1e-15)
     assert schatten(sigma, np.inf) == 4
+    assert schatten(1e-300 * sigma, 2) == pytest.approx(5e-300, rel=1e-14)
+    assert np.isnan([schatten(np.array([np.nan, 1.0]), p) for p in (1, 2, np.inf)]).all()
     with pytest.raises(ValueError, match=r"^p=0.5: allowed are 1 and more, and infinity$"):
         schatten(sigma, 0.5)
 
