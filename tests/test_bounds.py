@@ -294,6 +294,35 @@ def test_lipschitz_at_every_distance(graphs, random_variables):
     np.testing.assert_allclose([model.lipschitz(graph, layer=layer) for layer in range(2)], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_lipschitz_of_every_rule_is_its_formula(graphs, activation):
+    graph = jg.prepare(**graphs.star(9), normalisation="row")
+    slope, P = 1.13 if activation == "gelu" else 1, np.linalg.norm(graph.propagation.dense(), 2)
+    assert P > 1.1
+
+    def found(residual, **options):
+        options = {"bound": "frobenius", "bound_c": 0.5, "residual_scale": 1.75} | options
+        return jg.DeepGNN(residual=residual, activation=activation, **options).lipschitz(graph)
+
+    bound = slope * P * 0.5
+    space = jg.StateSpace("dense", modulus=0.9, input="rotation", input_scale=0.3, spread=0.2)
+    expected = {"none": bound, "identity": 1 + bound, "scaled": 1 + 1.75 * bound, "initial": 0.75 * bound}
+    for residual, value in expected.items():
+        assert found(residual) == pytest.approx(value, rel=1e-12)
+    assert found("ssm", ssm=space) == pytest.approx(0.9 + 0.3 * bound, rel=1e-12)
+
+
+def test_power_iteration_starts_with_thirty_steps_from_the_sum_of_the_columns(x64):
+    W = np.asarray(matrix(6, 4, seed=5, dtype=np.float64))
+    u = W.sum(axis=1)
+    for _ in range(30):
+        u = W @ (W.T @ u)
+        u = u / np.linalg.norm(u)
+    np.testing.assert_allclose(start_power({"W": jnp.asarray(W)})["['W']"], u, rtol=0, atol=1e-13)
+    early = W @ W.T @ W.sum(axis=1)
+    assert np.linalg.norm(early / np.linalg.norm(early) - u) > 1e-3
+
+
 @pytest.mark.parametrize("residual", ["none", "initial"])
 def test_lipschitz_is_attained_by_a_linear_convolution_with_orthogonal_weights(graphs, random_variables, residual):
     graph, x = jg.prepare(**graphs.directed(), normalisation="row"), signal(12, 3)

@@ -79,6 +79,25 @@ def test_memory_by_policy_grows_as_it_should():
     assert (block[2] - block[1]) == 1200 * X  # X^(l) of every layer
 
 
+def test_each_part_is_what_it_says():
+    def part(depth, remat):
+        return estimate(model_of(depth, remat), GRAPH, DS.x)
+
+    none, block, sqrt, least = (part(100, remat) for remat in ("none", "block", "sqrt", "least"))
+    per_layer = part(101, "none").kept - none.kept  # all that a layer's derivative reads
+    carried = part(101, "block").kept - block.kept  # X^(l) and what belongs to it
+    assert none.recomputed == 0
+    assert block.recomputed == per_layer
+    assert sqrt.recomputed == 10 * per_layer
+    assert least.recomputed == 10 * carried + per_layer
+    params = none.gradients
+    assert params == nbytes(jax.eval_shape(model_of(100, "none").init, jax.random.key(0), GRAPH, DS.x)["params"])
+    assert [e.gradients / params for e in (none, block, sqrt, least, part(100, 7))] == [1, 1, 3, 3, 4]
+    assert none.best == none.initial == none.parameters
+    assert none.optimiser == pytest.approx(2 * params, rel=1e-3)  # Adam's two moments and a count
+    assert none.workspace == 4 * 300 * (6 * 16 + DS.x.shape[1])
+
+
 def test_auto_is_the_fastest_that_fits():
     auto = model_of(64, "auto")
     total = {remat: estimate(auto.clone(remat=remat), GRAPH, DS.x).total for remat in ("none", "sqrt", "least")}

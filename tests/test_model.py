@@ -363,6 +363,25 @@ def test_dynamics_are_the_norms_of_the_weights_that_propagate(graph, random_vari
     np.testing.assert_array_equal(alphas, np.zeros(3))
 
 
+@pytest.mark.parametrize("activation", ["tanh", "gelu"])
+@pytest.mark.parametrize(
+    ("residual", "alpha", "factor"), [("none", 0, 1), ("identity", 1, 1), ("scaled", 1, 1.75), ("initial", 0, 0.75)]
+)
+def test_dynamics_of_a_residual_rule(graph, residual, alpha, factor, activation):
+    # s = 1.75: X + s R keeps X and scales R by s, (1 - s) R + s X^(0) scales R by |1 - s|.
+    model = jg.DeepGNN(depth=2, width=4, residual=residual, residual_scale=1.75, activation=activation)
+    params = model.init(jax.random.key(0), graph, signal(6, 5))
+    norms = np.linalg.norm(np.float64(params["params"]["stack"]["layer"]["linear"]["kernel"]), 2, axis=(1, 2))
+    alphas, scales = model.dynamics(params)
+    np.testing.assert_array_equal(alphas, [alpha, alpha])
+    np.testing.assert_allclose(scales, factor * (1.13 if activation == "gelu" else 1) * norms, rtol=1e-12)
+
+
+def test_the_slope_of_gelu_is_below_its_constant():
+    slopes = jax.vmap(jax.grad(jax.nn.gelu))(jnp.linspace(-5, 5, 10_001))
+    assert 1.128 < float(jnp.max(jnp.abs(slopes))) < 1.13
+
+
 @pytest.mark.parametrize("trainable", [False, True])
 @pytest.mark.parametrize(
     ("transition", "input"), [("scalar", "uniform"), ("diagonal", "scalar"), ("dense", "rotation")]

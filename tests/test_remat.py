@@ -85,6 +85,23 @@ def test_every_step_or_every_kth_is_kept():
         assert kept(Policy(every)) == 36 // every * carry + 36 * carry
 
 
+def test_bytes_kept_where_the_chunks_do_not_divide_the_depth():
+    # Ten layers in chunks of four: three carries, and four layers at once, or their carries and one layer.
+    s, e = 7, 100
+    assert activation_bytes(Policy(0), 10, s, e) == 10 * e
+    assert activation_bytes(Policy(1), 10, s, e) == 10 * s + e
+    assert activation_bytes(Policy(4), 10, s, e) == 3 * s + 4 * e
+    assert activation_bytes(Policy(4, within=True), 10, s, e) == 3 * s + 4 * s + e
+
+
+@pytest.mark.parametrize(("policy", "times"), [(Policy(0), 0), (Policy(3), 1), (Policy(3, within=True), 2)])
+def test_within_a_chunk_every_step_is_computed_again_or_none(policy, times):
+    def scan(c, a):
+        return scan_in_chunks(lambda c, a: (jnp.sin(c) * a, None), c, a, 6, policy)[0]
+
+    assert str(jax.make_jaxpr(scan)(1.0, np.ones(6))).count("prevent_cse=False") == times
+
+
 def test_the_fastest_that_fits_is_chosen():
     # L = 100, k = 10: none keeps 100 e, sqrt 10 s + 10 e, least 20 s + e.
     s, e = 10, 50

@@ -57,6 +57,31 @@ def test_rotations_have_pairs_of_complex_eigenvalues():
     assert not np.any(M[0, 2:])
 
 
+@pytest.mark.parametrize("kind", ["diagonal", "rotation", "dense"])
+def test_moduli_are_uniform_from_one_minus_the_spread_and_angles_over_half_a_turn(kind):
+    for spread, least in ((0.4, 0.6), (1.0, 0.0)):
+        values = np.linalg.eigvals(
+            full(draw(jg.StateSpace(kind, spread=spread), 600, jax.random.key(0)).transition, 600)
+        )
+        moduli = np.sort(np.abs(values))
+        quantiles = least + spread * (np.arange(600) + 0.5) / 600
+        assert np.abs(moduli - quantiles).max() < 0.08 * spread  # Kolmogorov-Smirnov, far beyond chance
+        if kind == "rotation":
+            angles = np.sort(np.angle(values[values.imag > 0]))
+            assert np.abs(angles - np.pi * (np.arange(angles.size) + 0.5) / angles.size).max() < 0.1 * np.pi
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "rotation", "dense"])
+def test_the_spread_is_of_both_matrices(kind):
+    matrices = draw(jg.StateSpace(kind, input=kind, input_scale=0.5, spread=0.4), 61, jax.random.key(1))
+    for M, scale in ((matrices.transition, 1.0), (matrices.input, 0.5)):
+        moduli = np.abs(np.linalg.eigvals(full(M, 61)))
+        assert scale * 0.6 - 1e-5 <= moduli.min() < scale * 0.7
+        assert scale * 0.9 < moduli.max() <= scale + 1e-5
+    if kind == "rotation":  # the last of an odd width has a modulus of its own
+        assert not np.isclose(matrices.transition[-1, -1], 1.0)
+
+
 def test_dense_is_no_diagonal_but_has_its_spectrum():
     M, _ = transition(jg.StateSpace("dense", 0.9, spread=0.5), 8)
     assert np.abs(M - np.diag(np.diag(M))).max() > 0.05

@@ -80,7 +80,7 @@ def test_zero_signals_have_ratio_0():
         {"layer": "mlp", "activation": "tanh"},
         {"layer": "gcn", "activation": "tanh", "residual": "identity", "bound": "frobenius"},
         {"layer": "gcn", "activation": "relu", "norm": "pairnorm"},
-        {"layer": "gcn", "activation": "relu", "khop": True},
+        {"layer": "gcn", "activation": "tanh", "khop": True},
     ],
     ids=lambda o: " ".join(str(v) for v in o.values()),
 )
@@ -89,6 +89,12 @@ def test_gradients_are_products_of_propagated_features_and_errors(karate, option
     labels, mask = labelled(34)
     _, trace, _, found = trained(graph, labels=labels, mask=mask, depth=5, width=4, **options)
     np.testing.assert_allclose(found.gradient, trace.weight_grads, rtol=1e-7)
+    assert (found.gradient > 1e-4 * found.gradient.max()).all()  # every layer has something to say
+    if options.get("khop"):  # the fourth layer is at distance 1 again, and no other distance would do
+        A = np.asarray(trace.features)[3]
+        hop = np.asarray(jax.tree.map(lambda a: np.asarray(a)[2], graph.khops.propagation).dense())
+        other = np.linalg.norm((hop @ A).T @ np.asarray(trace.errors)[3])
+        assert abs(other / found.gradient[3] - 1) > 1e-2
 
 
 @pytest.mark.parametrize("normalisation", ["doubly", "sym"])

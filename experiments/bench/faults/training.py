@@ -36,7 +36,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/recorder.py",
-        "tests/test_recorder.py -k 'sample_is or shapes or stopped'",
+        "tests/test_recorder.py -k 'sample_is or shapes or stopped or many'",
         ("going = np.asarray(states.step) == done", "going = np.asarray(states.step) >= 0"),
         ("batch = task.batch(jax.random.key(0), jnp.int32(0))", "batch = task.batch(jax.random.key(0), jnp.int32(1))"),
         ("total // every + 1", "total // every"),
