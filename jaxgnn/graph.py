@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal, get_args
 
 import jax
@@ -82,11 +83,11 @@ class Graph:
         return E.reshape(E.shape[0], math.prod(E.shape[1:]))
 
     def warn_unused(self, user: str, *, weights: bool = False, features: bool = False) -> None:
-        """Warns of edge weights or edge features that this graph has and `user`, a layer's name, does not use."""
+        """Warns, once in a process, of edge weights or features that this graph has and a layer does not use."""
         if weights and self.weighted:
-            warnings.warn(f"{user} counts every edge once: the graph's edge weights are not used", stacklevel=2)
+            warn_once(f"{user} counts every edge once: the graph's edge weights are not used")
         if features and self.edge_features is not None:
-            warnings.warn(f"{user} takes no edge features: those of the graph are not used", stacklevel=2)
+            warn_once(f"{user} takes no edge features: those of the graph are not used")
 
     def masked(self, X: Float[Array, "n d"]) -> Float[Array, "n d"]:
         """X with 0 in the rows of padding."""
@@ -223,6 +224,13 @@ def prepare(
         khops=None if hops is None else _khops(A, hops, normalisation, loops, real),
         weighted=edges.weights is not None and bool(np.any(edges.weights != 1)),
     )
+
+
+@cache
+def warn_once(sentence: str) -> None:
+    """A UserWarning, the first time that it is asked for: a layer is traced many times over."""
+    # Python's own register of what was said is emptied by every `catch_warnings`, which JAX enters while it traces.
+    warnings.warn(sentence, stacklevel=3)
 
 
 def components(graph: Graph | jraph.GraphsTuple) -> Int[np.ndarray, "n"]:

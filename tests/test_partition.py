@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,13 +67,19 @@ def test_the_parts_of_a_shuffled_path_read_only_their_ends(graphs):
 
 def test_edges_features_and_masks_move_along(graphs):
     edges = graphs.directed()
-    graph = jg.prepare(**edges)
+    graph = jg.prepare(**edges, weights=np.random.default_rng(0).uniform(0.5, 2, 40))
+    named = {"ends": np.stack([graph.senders, graph.receivers], axis=1), "number": np.arange(graph.num_edges)}
+    graph = replace(graph, graphs_tuple=graph.graphs_tuple._replace(edges=named))
     found = partitioned(graph, 5)
+    assert found.graph.weighted
     order = found.order
     old = set(zip(graph.senders.tolist(), graph.receivers.tolist(), strict=True))
     new = zip(order[found.graph.senders].tolist(), order[found.graph.receivers].tolist(), strict=True)
     assert set(new) == old
     assert (np.diff(found.graph.receivers) >= 0).all()
+    ends = np.stack([found.graph.senders, found.graph.receivers], axis=1)
+    np.testing.assert_array_equal(order[ends], found.graph.edge_features["ends"])
+    assert sorted(found.graph.edge_features["number"].tolist()) == list(range(graph.num_edges))
     assert found.graph.node_mask.tolist() == (order >= 0).tolist()
     assert taken(np.arange(12) + 1, order).tolist() == (order + 1).tolist()
     assert partitioned(graph, 4).graph.node_mask is None  # 12 nodes: nothing to fill up

@@ -34,6 +34,23 @@ def test_nodes_keep_their_order_and_their_data():
     assert ds.test_mask.tolist() == [False, True, True, True]
 
 
+def test_features_of_edges_and_nodes_and_globals_move_along():
+    ds = small([0, 3, 4, 4, 6], [3, 0, 1, 5, 5], 7)
+    edges, nodes = {"kind": np.arange(5), "x": np.arange(10.0).reshape(5, 2)}, 10 * np.arange(7)
+    given = ds.graph._replace(edges=edges, nodes=nodes, globals=np.ones((1, 2)))
+    graph = largest_component(ds._replace(graph=given)).graph
+    assert graph.edges["kind"].tolist() == [2, 3, 4]
+    np.testing.assert_array_equal(graph.edges["x"], edges["x"][2:])
+    assert graph.nodes.tolist() == [10, 40, 50, 60]
+    np.testing.assert_array_equal(graph.globals, given.globals)
+
+
+def test_several_graphs_are_refused():
+    ds = small([0, 1], [1, 0], 4)
+    with pytest.raises(ValueError, match=r"^one graph of 4 nodes is needed, and n_node is \[2 2\]$"):
+        largest_component(ds._replace(graph=ds.graph._replace(n_node=np.int32([2, 2]))))
+
+
 def test_the_first_of_equal_components_is_kept():
     ds = largest_component(small([0, 1, 2, 3], [1, 0, 3, 2], 4))
     np.testing.assert_array_equal(ds.x, np.eye(4, dtype=np.float32)[:2])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
+from jaxgnn.graph import warn_once
 from jaxgnn.layers import LAYERS, SAGE
 
 
@@ -498,6 +499,7 @@ def test_square_layers_keep_the_columns(graphs, layer):
 
 def warned(run):
     """What a function returns, and what it warns of."""
+    warn_once.cache_clear()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result = run()
@@ -557,3 +559,35 @@ def test_flat_edge_features_are_one_column(graphs):
     )
     params = random_params(LAYERS["gatv2"](features=D), column, X)
     np.testing.assert_array_equal(*(LAYERS["gatv2"](features=D).apply(params, g, X) for g in (flat, column)))
+
+
+def test_what_is_not_used_is_said_once_by_a_network_however_often_it_runs(graphs):
+    weights = np.tile(np.arange(1.0, 6), 2)
+    graph = with_features(jg.prepare(**graphs.ring(5), weights=weights), signal(5, 5, 3))
+    x = signal(5, 2).astype(np.float32)
+    model = jg.DeepGNN(layer="sage", depth=3, width=2, residual="gradient_gating", ends="layer")
+    warn_once.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            params = model.init(jax.random.key(0), graph, x)
+            jax.jit(model.apply)(params, graph, x)
+            model.apply(params, graph, x)
+    said = [str(w.message) for w in caught]
+    assert sorted(said) == [
+        "SAGE counts every edge once: the graph's edge weights are not used",
+        "SAGE takes no edge features: those of the graph are not used",
+        'residual="gradient_gating" counts every edge once: the graph\'s edge weights are not used',
+    ]
+
+
+def test_weights_that_a_batch_of_graphs_has_are_not_forgotten(graphs):
+    ring = graphs.ring(5)
+    warn_once.cache_clear()
+    pair = [jg.prepare(**ring), jg.prepare(**ring, weights=np.tile(np.arange(1.0, 6), 2))]
+    options = {"split": ([0], [1], [2]), "batch_size": 2}
+    task = jg.tasks.many_graphs([*pair, pair[0]], [np.ones((5, 2))] * 3, np.array([0, 1, 0]), **options)
+    assert task.graph.weighted
+    model = jg.DeepGNN(layer="gin", depth=1, width=2, out=2, pool="mean")
+    with pytest.warns(UserWarning, match="^GIN counts every edge once: the graph's edge weights are not used$"):
+        jax.eval_shape(model.init, jax.random.key(0), task.graph, task.x)
