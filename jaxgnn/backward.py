@@ -187,7 +187,7 @@ def geometry(graph: Graph, *, of_propagation: bool = True) -> Geometry:
     of_propagation: without it, for a layer that does not propagate with P (attention), v = 1.
     """
     P, labels = graph.propagation, components(graph)
-    counts = np.bincount(labels)
+    counts = np.bincount(labels[labels >= 0])
     inside = labels == np.argmax(counts)
     kind = P.normalisation if of_propagation else "none"
     powers = {"sym": (0.5, 0.5), "row": (0.0, 1.0)}.get(kind, (0.0, 0.0))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
+from jaxgnn.backward import geometry
 from jaxgnn.layers import LAYERS
 from jaxgnn.norms import NORMS
 
@@ -100,6 +101,18 @@ def test_measures_of_what_is_not_padding(graphs):
     expected = jg.measures.mu_per_component(x, jg.components(alone), count)
     found = jg.measures.mu_per_component(jnp.nan_to_num(filled), labels, count)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_geometry_and_gap_are_those_of_the_graph(graphs):
+    edges = graphs.several_components() | {"num_nodes": 40}  # more lone nodes, and below them more padding than edges
+    s, r = (np.asarray(edges[end], np.int32) for end in ("senders", "receivers"))
+    alone = jraph.GraphsTuple(None, None, r, s, None, np.int32([40]), np.int32([s.size]))
+    padded = jg.prepare(jraph.pad_with_graphs(alone, 100, s.size, 2), padded=True)
+    own, found = geometry(jg.prepare(alone)), geometry(padded)
+    assert (found.components, found.nodes) == (own.components, own.nodes) == (29, 6)
+    assert found.eigenvalue == pytest.approx(own.eigenvalue, rel=1e-12)
+    for side in ("forward", "backward"):
+        np.testing.assert_array_equal(getattr(found, side), np.append(getattr(own, side), np.zeros(60)))
 
 
 def test_batch_norm_without_saying_that_a_graph_is_padded(graphs):
