@@ -7,6 +7,7 @@ in parts, one a device of a mesh: `jaxgnn.partition` packs it.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, NamedTuple, get_args
@@ -248,11 +249,12 @@ def _apply(packed: Packed, X: Float[Array, "n d"], num_rows: int) -> Float[Array
             out = out + weights[k][:, None] * X.at[packed.senders[k]].get(mode="promise_in_bounds")
         return out + _apply(packed.rest, X, num_rows) if packed.rest.senders.shape[0] else out
     if isinstance(packed, Halo):
-        return _exchange_and_apply(packed, X)
+        return exchange_and_apply(packed, X, _apply)
     return jnp.matmul(packed.astype(X.dtype), X, precision="highest")
 
 
-def _exchange_and_apply(halo: Halo, X: Float[Array, "n d"]) -> Float[Array, "n d"]:
+def exchange_and_apply(halo: Halo, X: Float[Array, "n d"], apply: Callable[..., Array]) -> Float[Array, "n e"]:
+    """apply(local, rows, m) -> [m, e] in every part, `rows` its own m rows of X and then those of its halo."""
     parts, _, m = halo.local.senders.shape
 
     def part(local, send, X):
@@ -260,11 +262,12 @@ def _exchange_and_apply(halo: Halo, X: Float[Array, "n d"]) -> Float[Array, "n d
         for shift, nodes in zip(halo.shifts, send, strict=True):
             to = [(p, (p + shift) % parts) for p in range(parts)]
             rows.append(jax.lax.ppermute(X.at[nodes].get(mode="promise_in_bounds"), "nodes", to))
-        return _apply(local, jnp.concatenate(rows), m)
+        return apply(local, jnp.concatenate(rows), m)
 
     if halo.mesh is None:
         blocks = X.reshape(parts, m, X.shape[1])
-        return jax.vmap(part, axis_name="nodes")(halo.local, halo.send, blocks).reshape(X.shape)
+        found = jax.vmap(part, axis_name="nodes")(halo.local, halo.send, blocks)
+        return found.reshape(X.shape[0], found.shape[-1])
 
     def device(local, send, X):
         local, send = jax.tree.map(lambda a: a[0], (local, send))
