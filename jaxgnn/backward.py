@@ -16,8 +16,9 @@ from jaxtyping import Float
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph, components, second_eigenvalue
 from jaxgnn.layers import LAYERS
+from jaxgnn.magnitude import centred_top, norm, norm_ratio, ratio, scaled, times_power, unit
 from jaxgnn.model import DeepGNN
-from jaxgnn.norms import row_mean
+from jaxgnn.norms import centred, row_mean
 from jaxgnn.probe import Tapped, Trace, probe
 
 # rho(t v) = rho(t) v for v > 0: the columns that are multiples of a positive vector stay so.
@@ -75,19 +76,25 @@ class Backward(NamedTuple):
 
 
 def sizes(X: Float[Array, "n d"], graph: Graph) -> Sizes:
-    """||X||_F and mu(X), graph by graph where there are several, padding left out.
+    """||X||_F and mu(X), graph by graph where there are several, padding left out; exact at any scale.
 
-    Computed at the scale of the largest entry, so that float32 reaches norms of 1e-37.
+    Each is 0 or infinite where its dtype does not hold it; relative_mu always is. NaN for X that is not finite.
     """
     X = _without_padding(X, graph)
-    return _sizes(X, lambda Y: _without_padding(Y - row_mean(graph, Y), graph))
+    return _sizes(X, lambda Y: _without_padding(centred(graph, Y), graph))
 
 
 def sizes_off(X: Float[Array, "n d"], v: Float[Array, "n"]) -> Sizes:
-    """||X||_F and ||X - v v^T X / (v^T v)||_F over the nodes where v is not 0."""
+    """||X||_F and ||X - v v^T X / (v^T v)||_F over the nodes where v is not 0, to 8 eps ||X||_F; exact for v = 1."""
     v = jnp.asarray(v, X.dtype)[:, None]
-    unit = v / jnp.maximum(jnp.sqrt(jnp.sum(v**2)), jnp.finfo(X.dtype).tiny)
-    return _sizes(jnp.where(v != 0, X, 0), lambda Y: Y - unit * (unit.T @ Y))
+    unit_v, pivot = unit(v), jnp.argmax(jnp.abs(v))
+
+    def off(Y):
+        # The distance of Y - v c is that of Y, for any c: differences are exact where v is constant.
+        D = jnp.where(v != 0, Y - v * ratio(Y[pivot], v[pivot])[None], 0)
+        return D - unit_v * (unit_v.T @ D)
+
+    return _sizes(jnp.where(v != 0, X, 0), off)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -148,7 +155,7 @@ def numbers(
         features_off=off(trace.features, forward_span),
         feature_grads_off=off(trace.feature_grads, backward_span),
         errors_off=off(B, backward_span),
-        error_mean=jax.vmap(lambda Y: _norm(_without_padding(Y, graph)))(mean(B)),
+        error_mean=jax.vmap(lambda Y: norm(_without_padding(Y, graph)))(mean(B)),
         cosine=jax.vmap(_cosine)(B[:-1], B[1:]),
         alignment=jax.vmap(_alignment)(B[:-1], B[1:]),
         linear_cosine=jnp.where(entrywise, jax.vmap(_cosine)(B, prediction), jnp.nan),
@@ -268,34 +275,31 @@ def _without_padding(X: Float[Array, "n d"], graph: Graph) -> Float[Array, "n d"
     return X if graph.node_mask is None else jnp.where(jnp.asarray(graph.node_mask)[:, None] > 0, X, 0)
 
 
-def _largest(X: Array) -> Array:
-    """max |X_vi|, or 1 where X = 0: what to divide by before squares are taken."""
-    largest = jnp.max(jnp.abs(X), initial=0.0)
-    return jnp.where(largest == 0, 1, largest)
-
-
-def _norm(X: Array) -> Array:
-    scale = _largest(X)
-    return scale * jnp.sqrt(jnp.sum((X / scale) ** 2))
-
-
 def _sizes(X: Array, off: Callable[[Array], Array]) -> Sizes:
-    scale = _largest(X)
-    norm, mu = _norm(X / scale), _norm(off(X / scale))
-    return Sizes(scale * norm, scale * mu, mu / norm)
+    top = centred_top(X.dtype)
+    Y, e = scaled(X, top)
+    D, below = scaled(off(Y))
+    size, distance = norm(times_power(Y, -top)), norm(D)
+    relative = times_power(ratio(distance, size, jnp.nan), below - top)
+    return Sizes(times_power(size, e + top), times_power(distance, e + below), relative)
 
 
 def _cosine(A: Array, B: Array) -> Array:
-    A, B = A / _largest(A), B / _largest(B)
-    return jnp.sum(A * B) / (_norm(A) * _norm(B))
+    A, B = _unit(A), _unit(B)
+    return jnp.sum(A * B) / (norm(A) * norm(B))
 
 
 def _alignment(A: Array, B: Array) -> Array:
     # <A A^T, B B^T> = ||A^T B||_F^2
-    A, B = A / _norm(A), B / _norm(B)
-    return jnp.sum((A.T @ B) ** 2) / (_norm(A.T @ A) * _norm(B.T @ B))
+    A, B = _unit(A), _unit(B)
+    return jnp.sum((A.T @ B) ** 2) / (norm(A.T @ A) * norm(B.T @ B))
+
+
+def _unit(X: Array) -> Array:
+    """X / ||X||_F; NaN for X = 0, which has no direction."""
+    Y, _ = scaled(X)
+    return ratio(Y, norm(Y), jnp.nan)
 
 
 def _distance(B: Array, prediction: Array) -> Array:
-    scale = _largest(B)
-    return _norm((B - prediction) / scale) / _norm(B / scale)
+    return norm_ratio(B - prediction, B, jnp.nan)

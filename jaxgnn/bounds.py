@@ -13,32 +13,24 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxgnn.arrays import Array
+from jaxgnn.magnitude import norm, ratio, scaled, unit
 
 Bound = Callable[[Float[Array, "d e"], Float[Array, ""]], Float[Array, "d e"]]
 
 
-def _norm(W: Float[Array, "*shape"]) -> Float[Array, ""]:
-    """||W||_F, and sqrt(size) for W = 0, where the gradient of a norm would be NaN."""
-    # In units of the largest entry, so that no square leaves the range of numbers.
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(W), initial=0.0))
-    scale = jnp.where(largest > 0, largest, 1.0)
-    return scale * jnp.linalg.norm(jnp.where(W.any(), W / scale, 1.0))
-
-
 def frobenius(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
     """c W / ||W||_F, so that ||W||_2 <= ||W||_F = c; 0 stays 0. Source: Park & Kim 2024, Lipschitz normalisation."""
-    return c * (W / _norm(W))
+    return c * unit(W)
 
 
 def frobenius_soft(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
     """W / max(1, ||W||_F / c): W itself while ||W||_F <= c. Source: the soft form named with Park & Kim 2024."""
-    return W / jnp.maximum(1.0, _norm(W) / c)
+    return W / jnp.maximum(1.0, norm(W) / c)
 
 
 def row(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
     """Every row scaled to norm c / sqrt(d), so that ||W||_2 <= ||W||_F <= c; a row of zeros stays."""
-    norms = jax.vmap(_norm)(W)
-    return c * W / (norms * jnp.sqrt(W.shape[0]).astype(W.dtype))[:, None]
+    return c * jax.vmap(unit)(W) / jnp.sqrt(W.shape[0]).astype(W.dtype)
 
 
 def column(W: Float[Array, "d e"], c: Float[Array, ""]) -> Float[Array, "d e"]:
@@ -78,18 +70,17 @@ def spectral(W: Float[Array, "d e"], c: Float[Array, ""], u: Float[Array, "d"]) 
     Until u has converged to the first left singular vector, ||.||_2 = c ||W||_2 / sigma lies above c.
     Source: Miyato et al. 2018, algorithm 1.
     """
-    sigma = _norm(jax.lax.stop_gradient(u) @ W)
-    return c * (W / jnp.where(W.any(), sigma, 1.0))
+    Y, _ = scaled(W)
+    return c * ratio(Y, norm(jax.lax.stop_gradient(u) @ Y))
 
 
 def power_iteration(W: Float[Array, "d e"], u: Float[Array, "d"], steps: int = 1) -> Float[Array, "d"]:
     """u after steps of u <- W W^T u / ||W W^T u||, without gradient; u itself where W W^T u = 0."""
-    W = jax.lax.stop_gradient(W)
+    W, _ = scaled(jax.lax.stop_gradient(W))
 
     def step(_, u):
-        v = W.T @ u
-        next_u = W @ (v / _norm(v))  # normalised in between, so that no square leaves the range of numbers
-        return jnp.where(next_u.any(), next_u / _norm(next_u), u)
+        next_u = W @ unit(W.T @ u)
+        return jnp.where(next_u.any(), unit(next_u), u)
 
     return jax.lax.fori_loop(0, steps, step, u)
 
@@ -126,8 +117,8 @@ def start_power(params: Any) -> dict[str, Float[Array, "d"]]:
     """The vectors u of every matrix W: 30 steps of power iteration from W 1."""
 
     def start(W):
-        u = jnp.sum(W, axis=1)
-        return power_iteration(W, jnp.where(u.any(), u, 1.0) / _norm(u), steps=30)
+        u = jnp.sum(scaled(W)[0], axis=1)
+        return power_iteration(W, unit(jnp.where(u.any(), u, 1.0)), steps=30)
 
     return _by_path(params, start)
 

@@ -54,8 +54,8 @@ def signal(X: Any) -> Array:
     return X[:, None] if X.ndim == 1 else X
 
 
-def evaluate(name: str, core: Callable[..., Number], X: Array, *others: Any) -> Array:
-    """The value of core(X, *others), in X's precision.
+def evaluate(name: str, core: Callable[..., Number], X: Array, *others: Any, dtype: Any = None) -> Array:
+    """The value of core(X, *others), in X's precision or in `dtype`.
 
     Raises OverflowError where it is out of range; a program, which cannot raise, has 0 or infinity there.
     """
@@ -68,9 +68,11 @@ def evaluate(name: str, core: Callable[..., Number], X: Array, *others: Any) -> 
             number = jax.tree.map(np.asarray, core(jnp.asarray(X), *others))
     else:
         number = core(jnp.asarray(X), *others)
-        if is_traced(number) or not np.any((number.value == 0) | jnp.isinf(number.value)):
-            return number.value
-    return jnp.asarray(_in_range(name, Number(*map(np.asarray, number)), default if wide else X.dtype))
+        value = number.value if dtype is None else number.value.astype(dtype)
+        if is_traced(number) or not np.any((value == 0) | jnp.isinf(value)):
+            return value
+    dtype = dtype or (default if wide else X.dtype)
+    return jnp.asarray(_in_range(name, Number(*map(np.asarray, number)), dtype))
 
 
 def scale_free(core: Callable[..., Array]) -> Callable[..., Number]:
@@ -83,12 +85,23 @@ def scale_free(core: Callable[..., Array]) -> Callable[..., Number]:
     return whole
 
 
+def at_most_infinite(core: Callable[..., Array]) -> Callable[..., Number]:
+    """The core of a number whose terms may be too large for its dtype: infinity counts as beyond its range."""
+
+    def whole(*arguments):
+        value = core(*arguments)
+        beyond = jnp.isinf(value)
+        return Number(value, jnp.where(beyond, 1, value), jnp.where(beyond, jnp.finfo(value.dtype).maxexp, 0))
+
+    return whole
+
+
 def _in_range(name: str, number: Number, dtype: Any) -> np.ndarray:
     if np.issubdtype(number.value.dtype, np.integer):
         return number.value
     exact = np.ldexp(number.mantissa.astype(np.longdouble), number.exponent)
     with np.errstate(over="ignore", under="ignore"):
-        value = exact.astype(dtype)
+        value = exact.astype(np.float32).astype(dtype) if jnp.finfo(dtype).bits < 32 else exact.astype(dtype)
     lost = np.isfinite(exact) & (exact != 0) & ((value == 0) | np.isinf(value))
     if lost.any():
         raise OverflowError(

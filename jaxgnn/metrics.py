@@ -1,24 +1,28 @@
 """Losses and scores of predictions, over the rows of a mask.
 
-Every function is pure, to be jitted and vmapped, and gives a number in the dtype of its predictions. Rows outside the
-mask influence neither the value nor the gradient, whatever they hold, NaN included.
+Every function is pure, to be jitted and vmapped, and gives a number in the dtype of its predictions: half precision is
+computed in float32 and rounded at the end, integers are taken as floats. Rows outside the mask influence neither the
+value nor the gradient, whatever they hold, NaN included. Inside it a prediction that is not finite makes the value NaN.
+A value that its dtype does not hold is 0 or infinite in a program, and raises OverflowError outside one.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Num
 
 from jaxgnn.arrays import Array
+from jaxgnn.evaluate import at_most_infinite, evaluate, real, scale_free
+from jaxgnn.magnitude import Number, homogeneous, scaled, squared_top, times_power
 
 _LIMB = 4096
 
 
 def accuracy(logits: Float[Array, "n c"], labels: Int[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
     """Fraction of rows whose largest logit is that of the label; 0 for an empty mask."""
-    correct = jnp.sum(jnp.asarray(mask) & (jnp.argmax(logits, axis=1) == labels))
-    return (correct / jnp.maximum(1, jnp.sum(mask))).astype(logits.dtype)
+    return _metric("accuracy", _accuracy, logits, labels, mask)
 
 
 def cross_entropy(
@@ -29,17 +33,10 @@ def cross_entropy(
 ) -> Float[Array, ""]:
     """Mean cross-entropy in nats, each row weighted by its class's weight; 0 where the weights sum to 0.
 
-    The weighted sum is divided by the sum of the rows' weights, as PyTorch's CrossEntropyLoss(weight=...) does.
+    The weighted sum is divided by the sum of the rows' weights, as PyTorch's CrossEntropyLoss(weight=...) does. A row's
+    term is right to 4 eps (1 + its spread of logits).
     """
-    mask = jnp.asarray(mask)
-    labels = jnp.where(mask, labels, 0)  # a label outside the mask may be no class at all
-    log_p = jax.nn.log_softmax(jnp.where(mask[:, None], logits, 0), axis=1)
-    nll = -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
-    w = mask.astype(logits.dtype)
-    if class_weights is not None:
-        w = jnp.where(mask, jnp.asarray(class_weights, logits.dtype)[labels], 0)
-    total = jnp.sum(w)
-    return jnp.sum(w * nll) / jnp.where(total > 0, total, 1)
+    return _metric("cross_entropy", _cross_entropy, logits, labels, mask, class_weights)
 
 
 def balanced_class_weights(
@@ -56,26 +53,144 @@ def balanced_class_weights(
 
 def mse(prediction: Float[Array, "n t"], target: Num[Array, "n t"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
     """Mean squared error over rows and columns; 0 for an empty mask."""
-    return _mean_error(jnp.square, prediction, target, mask)
+    return _metric("mse", _mse, prediction, target, mask)
 
 
 def mae(prediction: Float[Array, "n t"], target: Num[Array, "n t"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
     """Mean absolute error over rows and columns; 0 for an empty mask."""
-    return _mean_error(jnp.abs, prediction, target, mask)
+    return _metric("mae", _mae, prediction, target, mask)
 
 
 def log10_mse(prediction: Float[Array, "n t"], target: Num[Array, "n t"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
-    """Decimal logarithm of the mean squared error; -inf, without a gradient, where that is 0."""
-    return jnp.log10(mse(prediction, target, mask))
+    """Decimal logarithm of the mean squared error, of any size; -inf, without a gradient, where that is 0."""
+    return _metric("log10_mse", _log10_mse, prediction, target, mask)
 
 
 def roc_auc(scores: Float[Array, "n"], labels: Num[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
     """Area under the ROC curve: the fraction of (positive, negative) pairs in the right order, ties counted one half.
 
-    labels are 1 and 0. 0.5 where either class is missing; NaN where a score inside the mask is. Its gradient is 0.
+    labels are 1 and 0. 0.5 where either class is missing. Its gradient is 0.
     Source: Mann and Whitney 1947; Hanley and McNeil 1982.
     """
-    scores, positive, negative, real = _prepared(scores, labels, mask)
+    return _metric("roc_auc", _roc_auc, scores, labels, mask)
+
+
+def average_precision(scores: Float[Array, "n"], labels: Num[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
+    """sum_k (R_k - R_(k-1)) P_k over the distinct scores as thresholds, with recall R_k and precision P_k at each.
+
+    labels are 1 and 0. 0 where there is no positive. Its gradient is 0.
+    Source: scikit-learn's average_precision_score.
+    """
+    return _metric("average_precision", _average_precision, scores, labels, mask)
+
+
+def mean_roc_auc(scores: Float[Array, "n t"], labels: Num[Array, "n t"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
+    """Mean of `roc_auc` over the columns that have both classes, as OGB averages it; 0.5 where no column has."""
+    return _metric("mean_roc_auc", partial(_column_mean, metric=_auc, otherwise=0.5), scores, labels, mask)
+
+
+def mean_average_precision(
+    scores: Float[Array, "n t"], labels: Num[Array, "n t"], mask: Bool[Array, "n"]
+) -> Float[Array, ""]:
+    """Mean of `average_precision` over the columns that have both classes, as OGB averages it; 0 where no column has.
+
+    For one class of many in each column, labels are one-hot.
+    """
+    return _metric("mean_average_precision", partial(_column_mean, metric=_ap, otherwise=0.0), scores, labels, mask)
+
+
+def _metric(name: str, core: Callable[..., Number], predictions: Array, targets: Array, mask: Array, *others) -> Array:
+    X = real("predictions", predictions)
+    own = getattr(predictions, "dtype", X.dtype)
+    half = own if jnp.issubdtype(own, jnp.floating) and jnp.finfo(own).bits < 32 else None
+    return evaluate(name, core, X, targets, jnp.asarray(mask) != 0, *others, dtype=half)
+
+
+@jax.jit
+@scale_free
+def _accuracy(logits, labels, mask):
+    correct = jnp.sum(mask & (jnp.argmax(logits, axis=1) == labels))
+    share = (correct / jnp.maximum(1, jnp.sum(mask))).astype(logits.dtype)
+    return share + _nan_unless_finite(jnp.where(mask[:, None], logits, 0))
+
+
+@jax.jit
+@at_most_infinite
+def _cross_entropy(logits, labels, mask, class_weights=None):
+    labels = jnp.where(mask, labels, 0)  # a label outside the mask may be no class at all
+    logits = jnp.where(mask[:, None], logits, 0)
+    nll = -jnp.take_along_axis(jax.nn.log_softmax(logits, axis=1), labels[:, None], axis=1)[:, 0]
+    w = mask.astype(logits.dtype)
+    if class_weights is not None:
+        w = jnp.where(mask, scaled(jnp.asarray(class_weights, logits.dtype))[0][labels], 0)
+    total = jnp.sum(w)
+    return _sum_over(w * nll, jnp.where(total > 0, total, 1)) + _nan_unless_finite(logits)
+
+
+@jax.jit
+def _mse(prediction, target, mask):
+    pair, top = _pair(prediction, target, mask), squared_top(prediction.dtype)
+    return homogeneous(_mean_square, 2, pair, _count(prediction, mask), top=top)
+
+
+@jax.jit
+def _mae(prediction, target, mask):
+    def mean(pair, count):
+        return jnp.sum(jnp.abs(pair[0] - pair[1])) / count
+
+    return homogeneous(mean, 1, _pair(prediction, target, mask), _count(prediction, mask))
+
+
+@jax.jit
+@scale_free
+def _log10_mse(prediction, target, mask):
+    pair, e = scaled(_pair(prediction, target, mask), squared_top(prediction.dtype))
+    m = _mean_square(pair, _count(prediction, mask))
+    value = times_power(m, 2 * e)
+    held = (value != 0) & jnp.isfinite(value)
+    beyond = jnp.log10(jnp.where(held, 1, m)) + 2 * e.astype(m.dtype) * jnp.log10(jnp.asarray(2, m.dtype))
+    return jnp.where(held, jnp.log10(jnp.where(held, value, 1)), beyond)
+
+
+def _pair(prediction: Array, target: Array, mask: Array) -> Array:
+    # Both are replaced before they meet: a NaN in what `where` drops afterwards would still make the gradient NaN.
+    inside = mask[:, None]
+    return jnp.stack([jnp.where(inside, Z, 0) for Z in (prediction, jnp.asarray(target, prediction.dtype))])
+
+
+def _count(prediction: Array, mask: Array) -> Array:
+    return jnp.maximum(1, jnp.sum(mask) * prediction.shape[1]).astype(prediction.dtype)
+
+
+def _mean_square(pair: Array, count: Array) -> Array:
+    return jnp.sum((pair[0] - pair[1]) ** 2) / count
+
+
+@jax.jit
+@scale_free
+def _roc_auc(scores, labels, mask):
+    return _auc(scores, labels, mask)
+
+
+@jax.jit
+@scale_free
+def _average_precision(scores, labels, mask):
+    return _ap(scores, labels, mask)
+
+
+@partial(jax.jit, static_argnames=("metric", "otherwise"))
+def _column_mean(scores, labels, mask, *, metric, otherwise):
+    values = jax.vmap(metric, in_axes=(1, 1, None))(scores, labels, mask)
+    inside = mask[:, None]
+    both = jnp.any(inside & (labels == 1), axis=0) & jnp.any(inside & (labels == 0), axis=0)
+    mean = jnp.sum(jnp.where(both, values, 0)) / jnp.maximum(1, jnp.sum(both)).astype(values.dtype)
+    value = jnp.where(jnp.any(both), mean, otherwise).astype(values.dtype)
+    value = value + _nan_unless_finite(jnp.where(inside, scores, 0))
+    return Number(value, value, jnp.int32(0))
+
+
+def _auc(scores, labels, mask):
+    scores, positive, negative = _prepared(scores, labels, mask)
     P, N = _sum(positive), _sum(negative)
     ordered = _ascending(scores, negative)
     below = jnp.searchsorted(ordered, scores, side="left")
@@ -88,55 +203,27 @@ def roc_auc(scores: Float[Array, "n"], labels: Num[Array, "n"], mask: Bool[Array
     one_P = jnp.maximum(1, P)
     rest = (high % one_P) * _LIMB + low
     q, r = (high // one_P) * _LIMB + rest // one_P, rest % one_P
-    c_mean = q.astype(real) + r.astype(real) / one_P.astype(real)
-    area = jnp.where((P > 0) & (N > 0), c_mean / (2 * jnp.maximum(1, N)).astype(real), 0.5)
-    return _unless_nan(area, scores)
+    c_mean = q.astype(scores.dtype) + r.astype(scores.dtype) / one_P.astype(scores.dtype)
+    area = jnp.where((P > 0) & (N > 0), c_mean / (2 * jnp.maximum(1, N)).astype(scores.dtype), 0.5)
+    return area + _nan_unless_finite(scores)
 
 
-def average_precision(scores: Float[Array, "n"], labels: Num[Array, "n"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
-    """sum_k (R_k - R_(k-1)) P_k over the distinct scores as thresholds, with recall R_k and precision P_k at each.
-
-    labels are 1 and 0. 0 where there is no positive; NaN where a score inside the mask is. Its gradient is 0.
-    Source: scikit-learn's average_precision_score.
-    """
-    scores, positive, negative, real = _prepared(scores, labels, mask)
+def _ap(scores, labels, mask):
+    scores, positive, negative = _prepared(scores, labels, mask)
     counted = positive | negative
     # R_k - R_(k-1) is the share of the positives at threshold k, so this is the mean over positives of the precision
     # among all that score at least as high. The counts are integers.
     true = _sum(positive) - jnp.searchsorted(_ascending(scores, positive), scores, side="left")
     predicted = _sum(counted) - jnp.searchsorted(_ascending(scores, counted), scores, side="left")
-    precision = jnp.where(positive, true.astype(real) / jnp.maximum(1, predicted).astype(real), 0)
-    return _unless_nan(jnp.sum(precision) / jnp.maximum(1, _sum(positive)).astype(real), scores)
+    precision = jnp.where(positive, true.astype(scores.dtype) / jnp.maximum(1, predicted).astype(scores.dtype), 0)
+    mean = jnp.sum(precision) / jnp.maximum(1, _sum(positive)).astype(scores.dtype)
+    return mean + _nan_unless_finite(scores)
 
 
-def mean_roc_auc(scores: Float[Array, "n t"], labels: Num[Array, "n t"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
-    """Mean of `roc_auc` over the columns that have both classes, as OGB averages it; 0.5 where no column has."""
-    return _column_mean(roc_auc, scores, labels, mask, otherwise=0.5)
-
-
-def mean_average_precision(
-    scores: Float[Array, "n t"], labels: Num[Array, "n t"], mask: Bool[Array, "n"]
-) -> Float[Array, ""]:
-    """Mean of `average_precision` over the columns that have both classes, as OGB averages it; 0 where no column has.
-
-    For one class of many in each column, labels are one-hot.
-    """
-    return _column_mean(average_precision, scores, labels, mask, otherwise=0.0)
-
-
-def _column_mean(metric: Callable[..., Array], scores: Array, labels: Array, mask: Array, *, otherwise: float) -> Array:
-    values = jax.vmap(metric, in_axes=(1, 1, None))(scores, labels, mask)
-    inside = jnp.asarray(mask)[:, None]
-    both = jnp.any(inside & (labels == 1), axis=0) & jnp.any(inside & (labels == 0), axis=0)
-    mean = jnp.sum(jnp.where(both, values, 0)) / jnp.maximum(1, jnp.sum(both)).astype(values.dtype)
-    return jnp.where(jnp.any(both), mean, otherwise).astype(values.dtype)
-
-
-def _prepared(scores: Array, labels: Array, mask: Array) -> tuple[Array, Array, Array, jnp.dtype]:
-    mask = jnp.asarray(mask)
+def _prepared(scores: Array, labels: Array, mask: Array) -> tuple[Array, Array, Array]:
+    labels = jnp.asarray(labels)
     scores = jax.lax.stop_gradient(jnp.where(mask, scores, 0))
-    # float16 has no number as large as a count may be.
-    return scores, mask & (labels == 1), mask & (labels == 0), jnp.promote_types(scores.dtype, jnp.float32)
+    return scores, mask & (labels == 1), mask & (labels == 0)
 
 
 def _ascending(scores: Array, members: Array) -> Array:
@@ -144,15 +231,16 @@ def _ascending(scores: Array, members: Array) -> Array:
     return jnp.sort(jnp.where(members, scores, jnp.inf))
 
 
-def _unless_nan(value: Array, scores: Array) -> Array:
-    return jnp.where(jnp.isnan(scores).any(), jnp.nan, value).astype(scores.dtype)
+def _nan_unless_finite(X: Array) -> Array:
+    """0, or NaN where an entry is not finite: to be added, so that the gradient is not finite either."""
+    return jnp.where(jnp.isfinite(X).all(), 0, jnp.nan).astype(X.dtype)
 
 
-def _mean_error(error: Callable[[Array], Array], prediction: Array, target: Array, mask: Array) -> Array:
-    # Both are replaced before they meet: a NaN in what `where` drops afterwards would still make the gradient NaN.
-    inside = jnp.asarray(mask)[:, None]
-    difference = jnp.where(inside, prediction, 0) - jnp.where(inside, target, 0).astype(prediction.dtype)
-    return jnp.sum(error(difference)) / jnp.maximum(1, jnp.sum(mask) * prediction.shape[1]).astype(prediction.dtype)
+def _sum_over(values: Array, total: Array) -> Array:
+    """sum values / total, no sum of numbers in range being out of it."""
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(values)), initial=0)
+    part = jnp.where(largest > 2.0 ** (jnp.finfo(values.dtype).maxexp // 2), 2.0**-40, 1).astype(values.dtype)
+    return jnp.sum(values * part) / total / part
 
 
 def _sum(values: Array) -> Array:

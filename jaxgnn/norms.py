@@ -4,6 +4,7 @@ Means over nodes leave padding out, and are taken graph by graph where there are
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
@@ -98,6 +99,21 @@ NORMS: dict[str, type[nn.Module] | None] = {
     "mean_subtraction": MeanSubtraction,
     "dgn": DiffGroupNorm,
 }
+
+
+def centred(graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """X less the mean row of each node's own graph, from differences to one row of it.
+
+    They are exact where all rows are nearly equal, where X - mean would be rounding alone.
+    """
+    n_node = graph.graphs_tuple.n_node
+    if n_node.shape[0] == 1:
+        reference = X[:1]
+    else:
+        first = jnp.minimum(jnp.cumsum(jnp.asarray(n_node)) - jnp.asarray(n_node), max(X.shape[0] - 1, 0))
+        reference = X[first][graph.graph_of_nodes] if X.shape[0] else X
+    D = X - jax.lax.stop_gradient(reference)
+    return D - row_mean(graph, D)
 
 
 def row_mean(graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "_ d"]:

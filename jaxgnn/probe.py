@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.magnitude import norm
 from jaxgnn.sparse_features import Features, SparseFeatures
 
 
@@ -72,13 +73,12 @@ def _probe(model, params, graph, x, loss_fn) -> Trace:
     taps = model.zero_taps(params, x)
     value, backward, features = jax.vjp(loss, taps, has_aux=True)
     (gradients,) = backward(jnp.ones_like(value))
-    squares = [
-        jnp.sum(g**2, axis=tuple(range(1, g.ndim))) for g in jax.tree.leaves(gradients.blocks.weights) if g.ndim > 2
-    ]
+    matrices = [g.reshape(g.shape[0], -1) for g in jax.tree.leaves(gradients.blocks.weights) if g.ndim > 2]
+    nothing = jnp.zeros((features.shape[0] - 1, 0), features.dtype)
     return Trace(
         features=features,
         feature_grads=jnp.concatenate([gradients.encoder[None], gradients.blocks.features]),
         errors=gradients.blocks.pre_activation,
-        weight_grads=jnp.sqrt(sum(squares, jnp.zeros(features.shape[0] - 1, features.dtype))),
+        weight_grads=jax.vmap(norm)(jnp.concatenate([nothing, *matrices], axis=1)),
         loss=value,
     )

@@ -49,7 +49,7 @@ def loss_value(
         z, y = jnp.where(inside, logits, 0), jnp.where(inside, targets, 0).astype(logits.dtype)
         # -y ln sigmoid(z) - (1 - y) ln sigmoid(-z), where the one is the other minus z
         nll = -jax.nn.log_sigmoid(z) + (1 - y) * z
-        return _mean_inside(nll, mask)
+        return _mean_inside(nll, mask) + _nan_unless_finite(z)
     return (metrics.mse if loss == "mse" else metrics.mae)(logits, jnp.asarray(targets), mask)
 
 
@@ -67,7 +67,8 @@ def score_value(
         if classes:
             return metrics.accuracy(logits, targets, mask)
         right = (logits > 0) == (targets > 0.5)
-        return _mean_inside((right & mask[:, None]).astype(logits.dtype), mask)
+        share = _mean_inside((right & mask[:, None]).astype(logits.dtype), mask)
+        return share + _nan_unless_finite(jnp.where(mask[:, None], logits, 0))
     if metric in RANKINGS:
         if classes:
             ranked = metrics.roc_auc if metric == "roc_auc" else metrics.average_precision
@@ -97,3 +98,7 @@ def constant_loss(loss: str, targets: Num[np.ndarray, "n ..."], class_weights: A
 def _mean_inside(values: Float[Array, "n out"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
     count = jnp.maximum(jnp.sum(mask) * values.shape[1], 1).astype(values.dtype)
     return jnp.sum(jnp.where(mask[:, None], values, 0)) / count
+
+
+def _nan_unless_finite(logits: Float[Array, "n out"]) -> Float[Array, ""]:
+    return jnp.where(jnp.isfinite(logits).all(), 0, jnp.nan).astype(logits.dtype)
