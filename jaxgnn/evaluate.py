@@ -67,7 +67,7 @@ def evaluate(name: str, core: Callable[..., Number], X: Array, *others: Any, dty
         with jax.enable_x64(True), jax.ensure_compile_time_eval():
             number = jax.tree.map(np.asarray, core(jnp.asarray(X), *others))
     else:
-        number = core(jnp.asarray(X), *others)
+        number = core(jnp.asarray(X), *jax.tree.map(_narrowed, others))
         value = number.value if dtype is None else number.value.astype(dtype)
         if is_traced(number) or not np.any((value == 0) | jnp.isinf(value)):
             return value
@@ -109,6 +109,11 @@ def _in_range(name: str, number: Number, dtype: Any) -> np.ndarray:
             "of, or take it in float64"
         )
     return value
+
+
+def _narrowed(leaf: Any) -> Any:
+    # In the mode's own dtypes: JAX keeps one device copy of an array that a program closes over, whatever the mode.
+    return leaf.astype(jax.dtypes.canonicalize_dtype(leaf.dtype), copy=False) if isinstance(leaf, np.ndarray) else leaf
 
 
 def _largest_integer(dtype: Any) -> int:
