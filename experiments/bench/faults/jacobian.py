@@ -5,7 +5,7 @@ from jaxgnn.experiments.bench.faults.fault import Fault, faults
 FAULTS: tuple[Fault, ...] = (
     *faults(
         "jaxgnn/jacobian/dense.py",
-        "tests/jacobian/test_dense.py",
+        "tests/jacobian/test_dense.py -k 'not promise and not sparse_matrices'",
         ("_GRAM_ERROR = 10.0", "_GRAM_ERROR = 1.0"),
         ("ROUNDING = 50 ", "ROUNDING = 5 "),
         ("/ (2 * ACCURACY)", "/ (20 * ACCURACY)"),
@@ -19,7 +19,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/jacobian/extremes.py",
-        "tests/jacobian/test_extremes.py -k 'proves or missed or shift or known or certified or clusters or rounding'",
+        "tests/jacobian/test_extremes.py -k 'proves or missed or after or known or certified or tells or either_side'",
         ("factor.count == gaps.before", "factor.count >= gaps.before"),
         ("factor.count == gaps.before", "factor.count <= gaps.before"),
         ("lowest > shift + factor.error", "lowest > shift"),
@@ -44,7 +44,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/jacobian/krylov.py",
-        "tests/jacobian/test_krylov.py -k 'multiplicities or largest_of_random or restarts or bases'",
+        "tests/jacobian/test_krylov.py -k 'multiplicities or largest_of_random or restarts'",
         ("S[p:] @ X[-width:]", "S[p:] @ X[:width]"),
         ("(residuals[:k] <= tolerance * values[0]).all()", "(residuals[:1] <= tolerance * values[0]).all()"),
         ("first = first + again @ R", "first = first"),
@@ -54,7 +54,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/jacobian/inertia.py",
-        "tests/jacobian/test_inertia.py -k 'error or every_graph or clustered or products or blocks_of or small'",
+        "tests/jacobian/test_inertia.py -k 'error or every_graph or products or repeated or small'",
         ("np.full(k, np.log(10 * np.sqrt(2 / np.pi)))", "np.zeros(k)"),
         ("norms, 1e-300))).max() / q", "norms, 1e-300))).min() / q"),
         ("logs = logs + np.log(np.where(norms > 0, norms, 1.0))", "logs = logs"),
@@ -150,7 +150,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/jacobian/kronecker.py",
-        "tests/jacobian/test_kronecker.py",
+        "tests/jacobian/test_kronecker.py -k 'not clustered'",
         (
             "np.outer(dense.singular_values(P), dense.singular_values(M))",
             "np.outer(np.abs(dense.eigenvalues(P)), dense.singular_values(M))",
@@ -161,7 +161,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/jacobian/random_matrix.py",
-        "tests/jacobian/test_random_matrix.py -k 'not karate'",
+        "tests/jacobian/test_random_matrix.py -k 'not karate and not sampled and not thousands'",
         ("scipy.special.comb(order - 1, j) / (j + 1)", "scipy.special.comb(order - 1, j) / (j + 1.01)"),
         ("np.sqrt(variance * max(d, e))", "np.sqrt(variance * min(d, e))"),
         ("np.abs(measured_left - left)", "0 * np.abs(measured_left - left)"),
@@ -182,7 +182,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/jacobian/colouring.py",
-        "tests/jacobian/test_colouring.py",
+        "tests/jacobian/test_colouring.py -k 'not any_pattern'",
         ("rows_per_block * longer", "longer"),
         ("forbidden |= taken[row]", "forbidden = taken[row]"),
         ("heavy = lengths > best", "heavy = lengths >= best"),
