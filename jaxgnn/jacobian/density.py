@@ -30,7 +30,8 @@ class Density(NamedTuple):
       density: [g], the mean over probes of (1/K) sum_i [phi_h(x - sigma_i) + phi_h(x + sigma_i)], phi_h a Gaussian of
         standard deviation `bandwidth`: what would leak below 0 is reflected. K = min(M, N).
       standard_error: [g], of the mean over probes.
-      bias: [g], a bound of the rest: what a finite number of steps leaves out of the smoothed density.
+      bias: [g], a bound of the rest: what a finite number of steps leaves out of the smoothed density. It supposes that
+        sigma_1 is at most 1.05 times the largest node: two or three steps may miss a singular value that stands alone.
       bandwidth: h.
       zero_mass: the part of the singular values that is 0 because rows or columns are 0 (or fewer than K are not).
         Zeros with another cause are in the density, as a bump at 0.

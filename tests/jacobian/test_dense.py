@@ -29,15 +29,16 @@ def check(A):
 
 
 N = 300  # more than _SMALL: the Gram matrix is used
+AT = dense._split(N)
 SPECTRA = {
     "graded": np.logspace(0, -15, N),
-    "graded, few small": np.logspace(0, -4, N),
+    "graded, few small": np.logspace(0, -2, N),
     "two clusters": np.concatenate([1 - 1e-13 * np.arange(200), 0.3 + 1e-13 * np.arange(100)]),
     "a cluster where the two ways meet": np.concatenate(
-        [np.linspace(1, 0.1, 250), 1e-3 * (1 + 1e-9 * np.arange(-25, 25))]
+        [np.linspace(1, 0.1, 250), AT * (1 + 1e-9 * np.arange(-25, 25))]
     ),
-    "values at the edge": np.concatenate([np.linspace(1, 0.1, 260), 1e-3 * np.linspace(0.8, 1.2, 40)]),
-    "all but one equal": np.concatenate([[1.0], np.full(N - 1, 1e-3)]),
+    "values at the edge": np.concatenate([np.linspace(1, 0.1, 260), AT * np.linspace(1.2, 0.8, 40)]),
+    "all but one equal": np.concatenate([[1.0], np.full(N - 1, 1.001 * AT)]),
     "zeros": np.linspace(1, 0.5, 250),
     "many zeros": np.linspace(1, 0.5, 90),
     "many small": np.concatenate([np.linspace(1, 0.5, 150), np.logspace(-4, -16, 150)]),
@@ -47,6 +48,27 @@ SPECTRA = {
     "huge": 1e180 * np.linspace(1, 1e-4, N),
     "nothing": np.zeros(1),
 }
+
+
+BY_LAPACK = {"graded", "many zeros", "many small"}
+BY_GRAM = {"two clusters", "all but one equal"}  # and the others by both
+
+
+@pytest.mark.parametrize("name", sorted(SPECTRA.keys() - {"nothing"}))
+def test_each_spectrum_takes_the_way_it_is_for(name, monkeypatch):
+    seen = []
+    svd, cho_factor = np.linalg.svd, dense.sl.cho_factor
+    monkeypatch.setattr(dense.np.linalg, "svd", lambda A, **o: (seen.append(min(A.shape)), svd(A, **o))[1])
+    monkeypatch.setattr(dense.sl, "cho_factor", lambda G, **o: (seen.append("both"), cho_factor(G, **o))[1])
+    dense.svdvals(sp.csr_matrix(with_singular_values(SPECTRA[name], N, N)))
+    if name in BY_LAPACK:
+        assert seen == [N]
+    elif name in BY_GRAM:
+        assert seen == []
+    else:
+        assert len(seen) == 2
+        assert seen[0] == "both"
+        assert 1 <= seen[1] <= N // 3
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(N, N), (N, 420), (420, N)])

@@ -328,13 +328,15 @@ def test_a_value_lanczos_takes_from_the_null_space_is_not_certified(monkeypatch,
 
 
 def test_values_no_shift_tells_apart_have_the_shifts_around_them_as_bounds():
-    # A hundred equal values, one wanted of fewer than the several that Lanczos takes.
+    # A hundred equal values, two wanted, and no shift has few of them below: Lanczos is not asked.
     J = sp.csr_matrix(sp.eye_array(100))
     ordering = order(J, np.arange(100), np.arange(100))
     found = extremes.smallest(J, 2, rank_tolerance=1e-13, top=1.0, factorise=lambda s: ShiftedFactor(J, s, ordering))
     assert (found.lower <= 1).all()
     assert (found.upper >= 1).all()
     assert (found.upper - found.lower < 1e-2).all()
+    np.testing.assert_allclose(found.values, (found.lower + found.upper) / 2, rtol=1e-9)
+    assert (np.abs(found.values - 1) > 1e-9).all()
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jaxgnn as jg
-from jaxgnn.jacobian.inertia import ShiftedFactor
-from jaxgnn.jacobian.ordering import order
+from jaxgnn.jacobian.inertia import Block, Pivots, Reflection, ShiftedFactor
+from jaxgnn.jacobian.ordering import EIGEN_ROOT, order
 
 
 def propagation(edges):
@@ -93,7 +93,14 @@ def test_counts_on_larger_graphs(P, kept):
 
 
 def test_a_large_root_and_a_chain_of_dense_fronts():
-    check(*layer(propagation(random_graph(160, 700, 3)), weights(6), kept=0.5))
+    J, rows, columns = layer(propagation(random_graph(160, 700, 3)), weights(6), kept=0.5)
+    ordering = order(sp.csr_matrix(J), rows, columns)
+    assert ordering.fronts[-1].own.size > EIGEN_ROOT
+    factor = ShiftedFactor(sp.csr_matrix(J), 1e-11, ordering)
+    # Pivots in eigenvectors, rotations of what was delayed, definite blocks, Bunch and Kaufman's 2 x 2 blocks.
+    assert {type(step) for step in factor._steps} == {Pivots, Reflection, Block}
+    assert {bool(step.off.any()) for step in factor._steps if isinstance(step, Block)} == {True, False}
+    check(J, rows, columns)
 
 
 def test_a_path_has_many_fronts_and_few_delayed(graphs):
