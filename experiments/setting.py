@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 import jaxgnn as jg
-from jaxgnn.data import row_normalise
 
 MARGIN = 0.05  # of accuracy above the most frequent class: what verdicts count as trained
 
@@ -20,9 +19,7 @@ def node_task(dataset: str, normalisation: str = "sym", largest: bool = False) -
     """
     ds = jg.load_dataset(dataset)
     ds = jg.largest_component(ds) if largest else ds
-    return jg.tasks.node_classification(
-        ds._replace(x=row_normalise(ds.x)), jg.prepare(ds.graph, normalisation=normalisation)
-    )
+    return jg.tasks.node_classification(ds, jg.prepare(ds.graph, normalisation=normalisation))
 
 
 @cache

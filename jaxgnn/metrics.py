@@ -84,17 +84,22 @@ def average_precision(scores: Float[Array, "n"], labels: Num[Array, "n"], mask: 
     return _metric("average_precision", _average_precision, scores, labels, mask)
 
 
-def mean_roc_auc(scores: Float[Array, "n t"], labels: Num[Array, "n t"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
-    """Mean of `roc_auc` over the columns that have both classes, as OGB averages it; 0.5 where no column has."""
+def mean_roc_auc(
+    scores: Float[Array, "n t"], labels: Num[Array, "n t"], mask: Bool[Array, "n"] | Bool[Array, "n t"]
+) -> Float[Array, ""]:
+    """Mean of `roc_auc` over the columns that have both classes, as OGB averages it; 0.5 where no column has.
+
+    A mask [n, t] leaves out single entries.
+    """
     return _metric("mean_roc_auc", partial(_column_mean, metric=_auc, otherwise=0.5), scores, labels, mask)
 
 
 def mean_average_precision(
-    scores: Float[Array, "n t"], labels: Num[Array, "n t"], mask: Bool[Array, "n"]
+    scores: Float[Array, "n t"], labels: Num[Array, "n t"], mask: Bool[Array, "n"] | Bool[Array, "n t"]
 ) -> Float[Array, ""]:
     """Mean of `average_precision` over the columns that have both classes, as OGB averages it; 0 where no column has.
 
-    For one class of many in each column, labels are one-hot.
+    For one class of many in each column, labels are one-hot. A mask [n, t] leaves out single entries.
     """
     return _metric("mean_average_precision", partial(_column_mean, metric=_ap, otherwise=0.0), scores, labels, mask)
 
@@ -180,8 +185,8 @@ def _average_precision(scores, labels, mask):
 
 @partial(jax.jit, static_argnames=("metric", "otherwise"))
 def _column_mean(scores, labels, mask, *, metric, otherwise):
-    values = jax.vmap(metric, in_axes=(1, 1, None))(scores, labels, mask)
-    inside = mask[:, None]
+    values = jax.vmap(metric, in_axes=(1, 1, None if mask.ndim == 1 else 1))(scores, labels, mask)
+    inside = mask[:, None] if mask.ndim == 1 else mask
     both = jnp.any(inside & (labels == 1), axis=0) & jnp.any(inside & (labels == 0), axis=0)
     mean = jnp.sum(jnp.where(both, values, 0)) / jnp.maximum(1, jnp.sum(both)).astype(values.dtype)
     value = jnp.where(jnp.any(both), mean, otherwise).astype(values.dtype)

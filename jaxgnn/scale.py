@@ -143,9 +143,8 @@ def spread(task: Any, devices: Mesh) -> Any:
     mask = found.graph.node_mask
     # The edges stay on the host: only layers that do not use P read them, and XLA partitions those.
     graph = replace(found.graph, propagation=P, node_mask=None if mask is None else by_node(mask))
-    of_nodes = {"x", "labels", "targets", "train_mask", "val_mask", "test_mask"}.intersection(
-        f.name for f in fields(task)
-    )
+    by_row = {"x", "labels", "targets", "train_mask", "val_mask", "test_mask", "present"}
+    of_nodes = {name for name in by_row.intersection(f.name for f in fields(task)) if getattr(task, name) is not None}
     return replace(task, graph=graph, **{name: by_node(taken(getattr(task, name), found.order)) for name in of_nodes})
 
 

@@ -18,7 +18,7 @@ from jax.tree_util import Partial
 from jaxgnn import measures
 from jaxgnn.arrays import Array
 from jaxgnn.bounds import BOUNDS
-from jaxgnn.data import load_dataset, row_normalise
+from jaxgnn.data import load_dataset
 from jaxgnn.graph import Normalisation, components, prepare, second_eigenvalue
 from jaxgnn.jacobian import jacobian
 from jaxgnn.memory import require_memory
@@ -156,10 +156,8 @@ class Study:
     def __init__(self, config: StudyConfig, out: Path):
         self.config = config
         dataset = load_dataset(config.dataset, config.split)
-        if config.features == "row":
-            dataset = dataset._replace(x=row_normalise(dataset.x))
         self.graph = prepare(dataset.graph, normalisation=config.normalisation)
-        self.task = node_classification(dataset, self.graph)
+        self.task = node_classification(dataset, self.graph, features=config.features)
         self.dataset = dataset
         n = self.graph.num_nodes
         self.width = config.width if config.width is not None else 64 if n > _SMALL_GRAPH else 8

@@ -37,6 +37,11 @@ STEPS_AT_ONCE = 10  # in one compiled loop: progress, history, checkpoints and C
 _SECONDS = 20.0  # between checkpoints
 
 
+@jax.tree_util.register_static
+class FeatureRule(str):
+    """What a task did to the data set's features, "row" or "raw"; no leaf of a pytree."""
+
+
 class TrainResult(NamedTuple):
     """Results with a leading seed axis.
 
@@ -45,12 +50,13 @@ class TrainResult(NamedTuple):
       val_score: [seeds] that validation score; NaN where a run failed before it was evaluated.
       train_loss: [seeds] final training loss without penalties, in evaluation mode.
       history: Metrics of the parameters before each update, each [seeds, steps done].
-      params: what `model.apply` takes, at the best validation score.
+      params: what `model.apply` takes, at the best validation score: model.apply(params, task.graph, task.x).
       final_params: the same after the last step.
       initial_params: the same before the first.
       best_step: [seeds] the step that `params` are from.
       failed: [seeds] whether a loss or gradient became NaN or infinite, which stopped that seed.
       record: every layer's signals and errors every `record_every` steps; None where they are not asked for.
+      feature_rule: "row" or "raw", as `jaxgnn.tasks.node_classification` made task.x; None for other tasks.
     """
 
     score: Float[np.ndarray, "seeds"]
@@ -63,6 +69,7 @@ class TrainResult(NamedTuple):
     best_step: Int[np.ndarray, "seeds"]
     failed: Bool[np.ndarray, "seeds"]
     record: Record | None = None
+    feature_rule: FeatureRule | None = None
 
 
 class SweepPoint(NamedTuple):
@@ -179,6 +186,8 @@ def sweep(
     described["batching"] = "map" if one_by_one else "vmap"
     if record_every is not None:
         described["record_every"] = record_every
+    if (rule := getattr(task, "feature_rule", None)) is not None:
+        described["features"] = rule
     folder = None
     if out is not None:
         of_first = scale.by_first(lambda: _Folder(Path(out), described, task, tensorboard=tensorboard))
@@ -289,6 +298,7 @@ class _Runs(NamedTuple):
     def results(self, initial: TrainState, states: TrainState, history: Metrics) -> TrainResult:
         place = scale.Runs(self.mesh, self.keys.shape[0])
         task, *_ = self._placed(place)
+        rule = getattr(task, "feature_rule", None)
         final = place.get(_evaluate(self.model, task, states, self.one_by_one, self.mesh))
         final, states = jax.tree.map(np.asarray, final), place.get(states)
         best = states.best
@@ -307,6 +317,7 @@ class _Runs(NamedTuple):
             initial_params={"params": initial.params, **initial.variables},
             best_step=np.asarray(best.step),
             failed=np.asarray(states.failed) | ~np.isfinite(final.train_loss),
+            feature_rule=None if rule is None else FeatureRule(rule),
         )
 
 

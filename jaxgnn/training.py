@@ -69,8 +69,6 @@ class DataConfig:
     def task(self, hops: int | None) -> Any:
         """The node classification task of the data set; pairs at distance up to `hops` are found as well."""
         dataset = data.load_dataset(self.dataset, self.split)
-        if self.features == "row":
-            dataset = dataset._replace(x=data.row_normalise(dataset.x))
         graph = dataset.graph
         if self.rewiring == "fosr":
             graph = rewiring.fosr(graph, edges=self.rewired)
@@ -78,7 +76,8 @@ class DataConfig:
             graph = rewiring.sdrf(graph, steps=self.rewired)
         prepared = prepare(graph, normalisation=self.normalisation, loops=self.loops, hops=hops)
         weights = None if self.class_weights == "none" else self.class_weights
-        return node_classification(dataset, prepared, metric=self.metric, class_weights=weights)
+        options = {"features": self.features, "metric": self.metric, "class_weights": weights}
+        return node_classification(dataset, prepared, **options)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ PACKAGE = Path(jaxgnn.__file__).parent
 # Lower ones may import higher ones, never the reverse.
 ORDER = (
     "arrays",
+    "options",
     "memory",
     "precision",
     "magnitude",

@@ -11,7 +11,6 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn import study as module
-from jaxgnn.data import row_normalise
 from jaxgnn.report.depth_study import write_study
 from jaxgnn.study import STATES, Study, StudyConfig
 
@@ -77,7 +76,7 @@ def test_arrays_are_what_probe_and_jacobian_measure(study):
     """The cell's numbers at initialisation, from the library's own calls on the same seed."""
     ds = jg.load_dataset("karate")
     graph = jg.prepare(ds.graph)
-    task = jg.tasks.node_classification(ds._replace(x=row_normalise(ds.x)), graph)
+    task = jg.tasks.node_classification(ds, graph)
     model = CONFIG.model(3, "none", 4, 2)
     result = jg.train(model, task, seeds=2, **{"steps": 4, "learning_rate": CONFIG.learning_rate, "l2": CONFIG.l2})
     arrays = study.cells[3, "none"].arrays

@@ -1,5 +1,6 @@
 """What a training command is made of: its options, its data, and the page's numbers."""
 
+import json
 import re
 from dataclasses import asdict, fields
 from types import SimpleNamespace
@@ -92,9 +93,37 @@ def test_an_unknown_word_is_refused(option):
 
 
 def test_features_are_divided_by_their_sum_or_taken_as_they_are():
-    row, raw = (DataConfig(dataset="karate", features=features).task(None).x for features in ("row", "raw"))
-    np.testing.assert_allclose(np.abs(row).sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(raw, jg.load_dataset("karate").x)
+    row, raw = (DataConfig(dataset="csbm", features=features).task(None) for features in ("row", "raw"))
+    np.testing.assert_allclose(np.abs(row.x).sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(raw.x, jg.load_dataset("csbm").x)
+    assert np.abs(raw.x).sum(axis=1).min() > 2
+    assert (row.feature_rule, raw.feature_rule) == ("row", "raw")
+
+
+def test_the_command_and_python_give_the_same_bits(tmp_path):
+    """With Python's own default of the features, which is no other than the command's."""
+    training = Training(
+        DataConfig(dataset="csbm"), ModelConfig(depth=2, width=4), TrainConfig(steps=5), RunConfig(seeds=2), tmp_path
+    )
+    (point,) = training.run()
+    ds = jg.load_dataset("csbm")
+    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph))
+    model = jg.DeepGNN(depth=2, width=4, out=ds.num_classes)
+    result = jg.train(model, task, seeds=2, steps=5)
+    jax.tree.map(np.testing.assert_array_equal, point.result, result)
+    assert result.feature_rule == "row"
+    assert json.loads((tmp_path / "config.json").read_text())["features"] == "row"
+    assert training.write_results([point])["config"]["data"]["features"] == "row"
+    # What was trained at the task's features is evaluated there: at the data set's own it is another network.
+    raw = jg.tasks.node_classification(ds, jg.prepare(ds.graph), features="raw")
+    other = jg.train(model, raw, seeds=2, steps=5)
+    assert other.feature_rule == "raw"
+    assert np.abs(other.train_loss - result.train_loss).min() > 1e-3
+    for i in range(2):
+        params = jax.tree.map(lambda a, i=i: a[i], result.final_params)
+        losses = [float(task.loss(model.apply(params, task.graph, x))) for x in (task.x, ds.x)]
+        assert losses[0] == pytest.approx(float(result.train_loss[i]), rel=1e-5)
+        assert abs(losses[1] - losses[0]) > 1e-3
 
 
 def test_the_graph_is_rewired_before_it_is_normalised(karate):

@@ -63,7 +63,7 @@ def _name(dataset: str, kind: str, depth: int) -> str:
 def _train(config: Config, dataset: str, kind: str, depth: int) -> Arrays:
     ds = jg.load_dataset(dataset)
     metric = "roc_auc" if ds.num_classes == 2 else "accuracy"
-    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph), metric=metric)
+    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph), features="raw", metric=metric)
     options = ssm(config.modulus, config.input_scale) if kind == "GCN-SSM" else {}
     model = jg.DeepGNN(depth=depth, width=config.width, out=task.out, dropout=config.dropout, **options)
     result = jg.train(

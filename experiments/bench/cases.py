@@ -132,7 +132,7 @@ class Program(NamedTuple):
 def training(case: Case, clock, *, sparse: bool = False) -> Program:
     """Training as `jaxgnn.train` runs it: several steps in one loop, runs one after another on a CPU."""
     ds, graph = data(case.dataset, case.edges)
-    task = jax.device_put(jg.tasks.node_classification(ds, graph, sparse_features=sparse))
+    task = jax.device_put(jg.tasks.node_classification(ds, graph, features="raw", sparse_features=sparse))
     model, config = network(case, ds.num_classes), jg.TrainConfig(steps=10**9, learning_rate=1e-3)
     hyper = default_hyper(model, config)
     keys = jax.random.split(jax.random.key(0), case.seeds)
@@ -162,7 +162,7 @@ def training(case: Case, clock, *, sparse: bool = False) -> Program:
 def probing(case: Case):
     """A call that measures every layer's features, gradients and errors."""
     ds, graph = data(case.dataset, case.edges)
-    task = jax.device_put(jg.tasks.node_classification(ds, graph))
+    task = jax.device_put(jg.tasks.node_classification(ds, graph, features="raw"))
     model = network(case, ds.num_classes)
     params = jax.jit(model.init)(jax.random.key(0), task.graph, task.x)
     loss = task.batch(jax.random.key(0), 0).loss

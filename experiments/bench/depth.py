@@ -21,7 +21,6 @@ import tyro
 
 import jaxgnn as jg
 from jaxgnn import run as training
-from jaxgnn.data import row_normalise
 from jaxgnn.depth_memory import MemoryEstimate, estimate, require
 from jaxgnn.experiments.bench.spectrum import _high_water
 from jaxgnn.optimisers import Hyper, TrainConfig
@@ -81,7 +80,7 @@ def setting(config: Config, depth: int, policy: str) -> tuple[jg.DeepGNN, jg.tas
     options = {"residual": "identity", "bound": "frobenius", "bound_c": 1 / depth}
     options |= {"layer": config.layer, "width": config.width, "compute_dtype": config.compute_dtype}
     model = jg.DeepGNN(depth=depth, out=ds.num_classes, remat=policy, **options)
-    return model, jg.tasks.node_classification(ds._replace(x=row_normalise(ds.x)), jg.prepare(ds.graph))
+    return model, jg.tasks.node_classification(ds, jg.prepare(ds.graph))
 
 
 def run(config: Config) -> list[Row]:

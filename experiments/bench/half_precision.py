@@ -15,7 +15,6 @@ import numpy as np
 import tyro
 
 import jaxgnn as jg
-from jaxgnn.data import row_normalise
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,6 @@ class Training(NamedTuple):
 def run(config: Config) -> tuple[list[Row], list[Training]]:
     """A row for each activation, dtype and layer; a training for each activation and dtype, float32 first."""
     ds = jg.load_dataset(config.dataset)
-    ds = ds._replace(x=row_normalise(ds.x))
     graph = jg.prepare(ds.graph)
     task = jg.tasks.node_classification(ds, graph)
     rows, trainings = [], []
@@ -80,9 +78,9 @@ def run(config: Config) -> tuple[list[Row], list[Training]]:
             if params is None:  # float32's
                 params = _first(trained.params)
         for layer in (layer % config.depth for layer in config.layers):
-            exact = _singular_values(model, params, graph, ds.x, layer)
+            exact = _singular_values(model, params, graph, task.x, layer)
             for dtype in config.dtypes:
-                off = _singular_values(model.clone(compute_dtype=dtype), params, graph, ds.x, layer) - exact
+                off = _singular_values(model.clone(compute_dtype=dtype), params, graph, task.x, layer) - exact
                 off = np.abs(off) / exact[0]
                 unit = float(jnp.finfo(dtype).eps) / 2
                 rows.append(Row(activation, dtype, layer, float(off.max()), float(np.sqrt(np.mean(off**2))), unit))

@@ -116,7 +116,7 @@ def measure(config: Config, kind: Kind, nodes: int) -> Row:
     # Traced arrays are [L + 1 or L, n, width]: X, G and B are 3 L + 2 of the 5.5 L + 6 that XLA asks for.
     needed = int(4 * nodes * config.width * (5.5 * config.depth + 6))
     require_memory(needed, f"probing {nodes} nodes at depth {config.depth}", "a smaller --depth or --width")
-    task = jax.device_put(jg.tasks.node_classification(ds, graph))  # once, not with every call
+    task = jax.device_put(jg.tasks.node_classification(ds, graph, features="raw"))  # once, not with every call
     del ds, graph
     model = jg.DeepGNN(
         layer=config.layer, depth=config.depth, width=config.width, out=task.out, residual="identity", bound="frobenius"

@@ -10,7 +10,6 @@ import jax
 import tyro
 
 import jaxgnn as jg
-from jaxgnn.data import row_normalise
 from jaxgnn.experiments.bench.timing import medians
 
 
@@ -42,7 +41,7 @@ class Config:
 def run(config: Config) -> dict[str, float]:
     """Seconds a run and step without a record, and with one; both include the evaluation of every step."""
     ds = jg.load_dataset(config.dataset)
-    task = jg.tasks.node_classification(ds._replace(x=row_normalise(ds.x)), jg.prepare(ds.graph))
+    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph))
     task = jax.device_put(task)  # once, not with every call
     model = jg.DeepGNN(
         layer=config.layer, depth=config.depth, width=config.width, out=ds.num_classes, residual="identity"

@@ -14,7 +14,6 @@ import tyro
 
 import jaxgnn as jg
 from jaxgnn import run as single
-from jaxgnn.data import row_normalise
 from jaxgnn.experiments.bench.timing import medians
 from jaxgnn.train import default_hyper
 
@@ -48,7 +47,7 @@ Way = Literal["one", "map", "vmap"]
 def run(config: Config) -> dict[Way, float]:
     """Seconds a run and step: one run alone, all of them one after another, all of them side by side."""
     ds = jg.load_dataset(config.dataset)
-    task = jg.tasks.node_classification(ds._replace(x=row_normalise(ds.x)), jg.prepare(ds.graph))
+    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph))
     task = jax.device_put(task)  # once, not with every call
     options = {"residual": "identity", "bound": "frobenius"}
     model = jg.DeepGNN(depth=config.depth, width=config.width, out=ds.num_classes, **options)

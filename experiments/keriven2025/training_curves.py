@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 import jaxgnn as jg
-from jaxgnn.data import row_normalise
 from jaxgnn.experiments.keriven2025.networks import dataset
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.graph import second_eigenvalue
@@ -66,7 +65,6 @@ def _measure(config: Config, graph: str, kind: str, layer: str, depth: int) -> A
     constant predictor's loss.
     """
     ds = dataset(graph)
-    ds = ds._replace(x=row_normalise(ds.x))
     task = jg.tasks.node_classification(ds, jg.prepare(ds.graph, normalisation="doubly"))
     model = jg.DeepGNN(layer=layer, depth=depth, width=config.width, out=task.out, **KINDS[kind])
     options = {name: getattr(config, name) for name in ("seeds", "steps", "learning_rate", "record_every")}

@@ -103,7 +103,8 @@ def _task() -> tuple[Any, float]:
     """Node classification on the csbm, and the share of the most frequent class among its test nodes."""
     ds = jg.load_dataset("csbm")
     test = np.bincount(ds.labels[ds.test_mask])
-    return jg.tasks.node_classification(ds, jg.prepare(ds.graph)), float(test.max() / test.sum())
+    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph), features="raw")
+    return task, float(test.max() / test.sum())
 
 
 def cells(config: Config) -> Mapping[str, Callable[[], Arrays]]:

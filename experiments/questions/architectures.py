@@ -136,7 +136,7 @@ def run(config: Config) -> Results:
     # Padded to one shape, so that one program serves all three.
     padded = stacked(list(graphs.values()))
     tasks = {
-        name: jg.tasks.node_classification(ds, jax.tree.map(lambda a, i=i: a[i], padded))
+        name: jg.tasks.node_classification(ds, jax.tree.map(lambda a, i=i: a[i], padded), features="raw")
         for i, name in enumerate(graphs)
     }
     rows = []

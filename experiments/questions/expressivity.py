@@ -131,7 +131,7 @@ def _task(name: str, config: Config, seed: int) -> tuple[Any, dict[str, Any]]:
     if name == "graph":
         return homophilous_graphs(config, seed), {"out": 2, "pool": "mean"}
     ds = jg.load_dataset("csbm", num_nodes=config.num_nodes, seed=seed, train_per_class=config.num_nodes // 10)
-    return jg.tasks.node_classification(ds, jg.prepare(ds.graph)), {"out": ds.num_classes}
+    return jg.tasks.node_classification(ds, jg.prepare(ds.graph), features="raw"), {"out": ds.num_classes}
 
 
 def run(config: Config) -> Results:

@@ -99,7 +99,7 @@ def _growth(layers: Layers) -> np.ndarray:
 def run(config: Config) -> Results:
     """Trains the residual GCN with every normalisation."""
     ds = jg.load_dataset("csbm")
-    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph))
+    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph), features="raw")
     base = jg.DeepGNN(
         depth=config.depth, width=config.width, out=ds.num_classes, activation=config.activation, residual="identity"
     )

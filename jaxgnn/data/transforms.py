@@ -42,9 +42,15 @@ def largest_component(ds: Dataset) -> Dataset:
 def row_normalise(x: Float[np.ndarray, "n f"]) -> Float[np.ndarray, "n f"]:
     """Every row divided by its L1 norm, as in Kipf & Welling 2017 (1609.02907); zero rows stay zero.
 
-    For features without negative entries that is the row's sum.
+    For features without negative entries that is the row's sum. A row with an entry that is not finite is NaN.
     """
     x = np.asarray(x)
     x = x.astype(np.result_type(x.dtype, np.float32), copy=False)
-    norm = np.abs(x).sum(axis=1, keepdims=True)
-    return np.divide(x, norm, out=np.zeros_like(x), where=norm > 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm = np.abs(x).sum(axis=1, keepdims=True)
+        if not np.isfinite(norm).all():  # of entries whose sum leaves the range, in units of the largest
+            beyond = ~np.isfinite(norm)
+            unit = np.where(beyond, np.abs(x).max(axis=1, keepdims=True, initial=0), 1).astype(x.dtype)
+            x = x / unit
+            norm = np.where(beyond, np.abs(x).sum(axis=1, keepdims=True), norm)
+        return np.divide(x, norm, out=np.zeros_like(x), where=norm != 0)

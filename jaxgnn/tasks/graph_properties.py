@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float
 
 from jaxgnn.data.random_graphs import Disconnected, RandomGraphs, random_graphs, shortest_paths
 from jaxgnn.graph import Normalisation, prepare
-from jaxgnn.tasks.checks import check_option
-from jaxgnn.tasks.graph_transfer import check_whole, checked_seed, split_of
+from jaxgnn.options import check_known, check_whole
+from jaxgnn.tasks.graph_transfer import checked_seed, split_of
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
 from jaxgnn.tasks.objectives import RegressionMetric
 
@@ -127,9 +127,9 @@ def graph_properties(
 
     Source: Corso et al. 2020 (PNA, arXiv 2004.05718); on 25 to 34 nodes Gravina et al. 2023 (A-DGN, arXiv 2210.09789).
     """
-    check_option("target", target, get_args(Property))
-    check_option("disconnected", disconnected, get_args(Disconnected))
-    check_option("metric", metric, get_args(RegressionMetric))
+    check_known("target", target, get_args(Property))
+    check_known("disconnected", disconnected, get_args(Disconnected))
+    check_known("metric", metric, get_args(RegressionMetric))
     sizes = _checked_sizes("sizes", sizes)
     others = sizes if evaluation_sizes is None else _checked_sizes("evaluation_sizes", evaluation_sizes)
     split = split_of(num_train, num_val, num_test)

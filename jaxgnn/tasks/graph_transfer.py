@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxgnn.graph import Graph, Normalisation, prepare
-from jaxgnn.tasks.checks import check_option
+from jaxgnn.options import check_known, check_whole
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
 
 TransferGraph = Literal["line", "ring", "crossed_ring"]
@@ -50,7 +50,7 @@ def graph_transfer(
 
     Source: Gravina et al. 2025 (SWAN, arXiv 2405.01009), after Di Giovanni et al. 2023 (arXiv 2302.02941).
     """
-    check_option("kind", kind, get_args(TransferGraph))
+    check_known("kind", kind, get_args(TransferGraph))
     check_whole("distance", distance, least=1 if kind == "line" else 2)
     n = distance + 1 if kind == "line" else 2 * distance
     graph = transfer_graph(kind, n, normalisation=normalisation, hops=hops)
@@ -97,9 +97,3 @@ def checked_seed(seed: int) -> int:
     """The seed, an integer of at least 0, or a ValueError."""
     check_whole("seed", seed, least=0)
     return int(seed)
-
-
-def check_whole(option: str, value: object, *, least: int) -> None:
-    """Raises ValueError unless the value is an integer of at least `least`."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{option}={value!r}: allowed are {least} and more, whole")

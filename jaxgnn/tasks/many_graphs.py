@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,29 @@ from jaxtyping import Bool, Float, Int, Num
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph, Normalisation, prepare
+from jaxgnn.options import check_known, check_whole, shown
 from jaxgnn.tasks.checks import (
+    check_known_targets,
     check_logits,
-    check_option,
     check_ranking,
+    checked_classes,
     checked_features,
+    checked_mask,
+    checked_rows,
     checked_split,
     checked_targets,
 )
-from jaxgnn.tasks.objectives import METRICS, RANKINGS, Loss, Metric, constant_loss, loss_value, maximise, score_value
+from jaxgnn.tasks.objectives import (
+    METRICS,
+    RANKINGS,
+    Loss,
+    Metric,
+    constant_loss,
+    entries,
+    loss_value,
+    maximise,
+    score_value,
+)
 from jaxgnn.tasks.padding import masked, padded_rows, stacked, union
 from jaxgnn.tasks.task import Metrics
 
@@ -35,7 +49,7 @@ class GraphBatch:
       graph: B n_max nodes; edge_mask and node_mask are 0 where something is padding.
       x: [B n_max, f], 0 in padding.
       targets: [rows] classes or [rows, t]; rows are the B graphs, or their B n_max nodes.
-      mask: [rows] which rows count.
+      mask: [rows] which rows count, or [rows, t] which of their targets.
       kind: the loss.
       out: columns that the logits need.
     """
@@ -43,7 +57,7 @@ class GraphBatch:
     graph: Graph
     x: Float[Array, "n f"]
     targets: Num[Array, "rows ..."]
-    mask: Bool[Array, "rows"]
+    mask: Bool[Array, "rows ..."]
     kind: str = field(metadata={"static": True})
     out: int = field(metadata={"static": True})
 
@@ -63,7 +77,8 @@ class ManyGraphs:
         has mask and weight 0 and stands at node n_max - 1, so that receivers ascend. Where all G are one and the same
         object, the axis is 1.
       features: [G, n_max, f].
-      targets: of graphs [G] classes or [G, t]; of nodes [G, n_max] classes or [G, n_max, t].
+      targets: of graphs [G] classes or [G, t]; of nodes [G, n_max] classes or [G, n_max, t]. -1, or 0, where nothing
+        is known that losses and scores use.
       counted: [G, n_max] which nodes are in losses and scores; None where all of them are.
       train, val, test: numbers of each split's graphs.
       batch_size: B.
@@ -71,6 +86,7 @@ class ManyGraphs:
       kind: the loss.
       metric: what the scores are.
       out: columns that the logits need: number of classes, or t.
+      present: of the targets' shape, which of them are known and so in losses and scores; None where all are.
     """
 
     graphs: Graph
@@ -85,6 +101,7 @@ class ManyGraphs:
     metric: str = field(metadata={"static": True})
     out: int = field(metadata={"static": True})
     counted: Bool[Array, "G n"] | None = None
+    present: Bool[Array, "G ..."] | None = None
 
     @property
     def graph(self) -> Graph:
@@ -153,10 +170,9 @@ class ManyGraphs:
     def constant_loss(self) -> float:
         """Training loss of the best constant predictor: class frequencies, the mean ("mse") or the median ("mae")."""
         train = np.asarray(self.train)
-        targets = np.asarray(self.targets)[train]
-        if self.level == "node":
-            targets = targets[np.asarray(self._counted_nodes(train))]
-        return constant_loss(self.kind, targets)
+        counted = ... if self.level == "graph" else np.asarray(self._counted_nodes(train))
+        targets, present = (None if a is None else np.asarray(a)[train][counted] for a in (self.targets, self.present))
+        return constant_loss(self.kind, targets, present=present)
 
     def _first(self) -> GraphBatch:
         places = np.arange(self.batch_size)
@@ -173,11 +189,13 @@ class ManyGraphs:
 
     def _targets(self, index: Int[Array, "B"], counts: Bool[Array, "B"]) -> tuple[Num[Array, "rows ..."], Array]:
         """Targets of these graphs or their nodes, and which of them count."""
-        targets = jnp.asarray(self.targets)[index]
-        if self.level == "graph":
-            return targets, counts
-        mask = self._counted_nodes(index) & counts[:, None]
-        return targets.reshape(-1, *targets.shape[2:]), mask.reshape(-1)
+
+        def rows(array: Any) -> Array:
+            found = jnp.asarray(array)[index]
+            return found if self.level == "graph" else found.reshape(-1, *found.shape[2:])
+
+        mask = counts if self.level == "graph" else (self._counted_nodes(index) & counts[:, None]).reshape(-1)
+        return rows(self.targets), entries(mask, None if self.present is None else rows(self.present))
 
     def _graphs_at(self, index: Int[Array, "B"], arrays: Any) -> Any:
         """Arrays of the graphs with these numbers."""
@@ -215,7 +233,8 @@ def many_graphs(
       graphs: G graphs from `jaxgnn.prepare`, or jraph.GraphsTuples of one graph each, which are prepared here.
       xs: of each graph [n, f].
       targets: level "graph": [G] classes for "cross_entropy", else [G, t]. Level "node": of each graph [n] classes,
-        else [n, t].
+        else [n, t]. Classes may be one-hot rows. Of several columns NaN is a target that is not known, and left out of
+        losses and scores. Targets of graphs in no split, and of nodes that do not count, may be anything.
       split: numbers of the training, validation and test graphs.
       batch_size: graphs in a batch.
       normalisation, undirected: of the GraphsTuples (`jaxgnn.prepare`); a prepared graph stays as it is.
@@ -223,51 +242,100 @@ def many_graphs(
       loss: "cross_entropy", "bce" (binary cross-entropy of each column; targets are 0 and 1), "mse" or "mae".
       metric: "accuracy", "roc_auc" or "average_precision" for the first two (with "cross_entropy" the last two are for
         two classes, else means over columns); "mse", "mae" or "log10_mse" for the others.
-      counts: of each graph [n], which nodes' targets are in losses and scores (level "node"); None for all.
+      counts: of each graph [n], which nodes' targets are in losses and scores (level "node"), as booleans or 0 and 1;
+        None for all.
 
     Raises:
       ValueError: graphs, features, targets and splits do not fit each other, a number is NaN or infinite, a class is
         negative, a split is empty or overlaps another, or an option is not known or does not fit the others.
     """
-    check_option("level", level, get_args(Level))
-    check_option("loss", loss, METRICS)
-    if metric not in METRICS[loss]:
-        raise ValueError(f"metric={metric!r} does not go with loss={loss!r}: allowed are {', '.join(METRICS[loss])}")
-    if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r}: allowed are 1 and more, whole")
-    for name, values in (("xs", xs), ("targets", targets)):
+    check_known("level", level, get_args(Level))
+    check_known("loss", loss, METRICS)
+    if not isinstance(metric, str) or metric not in METRICS[loss]:
+        allowed = ", ".join(METRICS[loss])
+        raise ValueError(f"metric={shown(metric)} does not go with loss={loss!r}: allowed are {allowed}")
+    check_whole("batch_size", batch_size, least=1)
+    for name, values in (("graphs", graphs), ("xs", xs), ("targets", targets)):
+        if not hasattr(values, "__len__") or isinstance(values, str):
+            raise ValueError(f"{name}={shown(values)}: a list with one for each graph is needed")
         if len(values) != len(graphs):
             raise ValueError(f"{name} has length {len(values)} for {len(graphs)} graphs: one for each is needed")
     parts = checked_split(split, len(graphs))
     prepared = _prepared(graphs, normalisation, undirected)
     sizes = [graph.num_nodes for graph in prepared]
     features = checked_features(xs, sizes)
-    per_row = checked_targets(targets, sizes, level, loss)
     counted = _checked_counts(counts, sizes, level)
-    of_rows = per_row if counted is None else [t[inside] for t, inside in zip(per_row, counted, strict=True)]
-    out = int(max(t.max(initial=-1) for t in of_rows)) + 1 if loss == "cross_entropy" else per_row[0].shape[1]
-    if loss == "cross_entropy" and metric in RANKINGS and out != 2:
-        raise ValueError(f"metric={metric!r} is for two classes, but there are {out}: accuracy is for any")
+    rows = _rows(targets, prepared, counted, parts, level, loss)
+    if loss == "cross_entropy" and metric in RANKINGS and rows.out != 2:
+        raise ValueError(f"metric={metric!r} is for two classes, but there are {rows.out}: accuracy is for any")
     for name, part in parts.items():
-        rows = np.concatenate([of_rows[i] for i in part])
-        if not rows.size:
+        found = np.concatenate([rows.targets[i][rows.counted[i]] for i in part])
+        if not found.size:
             raise ValueError(
                 f"the {name} split has no nodes{' that count' if counts is not None else ''}: each split needs one"
             )
-        check_ranking(metric, f"the {name} split", rows)
+        known: Any = True
+        if rows.present is not None:
+            known = np.concatenate([rows.present[i][rows.counted[i]] for i in part])
+            check_known_targets(f"the {name} split", known)
+        check_ranking(metric, f"the {name} split", found, known)
     shared = all(graph is prepared[0] for graph in prepared)
     return ManyGraphs(
         graphs=stacked(prepared[:1] if shared else prepared),
         features=padded_rows(features, max(1, *sizes)),
-        targets=np.concatenate(per_row) if level == "graph" else padded_rows(per_row, max(1, *sizes)),
+        targets=rows.stacked(rows.targets, level),
         **parts,
         batch_size=int(batch_size),
         level=level,
         kind=loss,
         metric=metric,
-        out=out,
+        out=rows.out,
         counted=None if counted is None else padded_rows(counted, max(1, *sizes)),
+        present=None if rows.present is None else rows.stacked(rows.present, level),
     )
+
+
+class _Rows(NamedTuple):
+    """Of each graph its targets [rows] or [rows, t], which of them are known (None: all), and which rows count."""
+
+    targets: list[np.ndarray]
+    present: list[np.ndarray] | None
+    counted: list[np.ndarray]
+    out: int
+
+    def stacked(self, arrays: list[np.ndarray], level: str) -> np.ndarray:
+        """In a leading axis of graphs; of nodes, padded to the largest graph."""
+        length = max(1, *(array.shape[0] for array in arrays))
+        return np.concatenate(arrays) if level == "graph" else padded_rows(arrays, length)
+
+
+def _rows(targets: Any, graphs: list[Graph], counts: Any, parts: dict[str, np.ndarray], level: str, loss: str) -> _Rows:
+    sizes = [graph.num_nodes for graph in graphs]
+    given = checked_rows(targets, sizes, level, loss)
+    counted = [np.ones(len(rows), bool) for rows in given]
+    if level == "node":
+        counted = [np.ones(g.num_nodes, bool) if g.node_mask is None else np.asarray(g.node_mask) > 0 for g in graphs]
+        if counts is not None:
+            counted = [real & mask for real, mask in zip(counted, counts, strict=True)]
+    starts = np.cumsum([0, *(len(rows) for rows in given)])
+    in_split = np.isin(np.arange(len(graphs)), np.concatenate(list(parts.values())))
+    counts_at_all = np.concatenate(counted)
+    needed = counts_at_all & np.repeat(in_split, np.diff(starts))
+
+    def row(number: int) -> str:
+        graph = int(np.searchsorted(starts, number, side="right")) - 1
+        return f"graph {graph}" if level == "graph" else f"node {number - starts[graph]} of graph {graph}"
+
+    together, present = np.concatenate(given), None
+    if loss == "cross_entropy":
+        columns = together.shape[1]
+        together = checked_classes("targets", together, needed, row=row)
+        out = columns if columns > 1 else int(together[counts_at_all].max(initial=-1)) + 1
+    else:
+        together, present = checked_targets("targets", together, needed, loss=loss, row=row)
+        out = together.shape[1]
+    cut = starts[1:-1]
+    return _Rows(np.split(together, cut), None if present is None else np.split(present, cut), counted, out)
 
 
 def _checked_counts(counts: Sequence[Any] | None, sizes: list[int], level: str) -> list[np.ndarray] | None:
@@ -277,11 +345,10 @@ def _checked_counts(counts: Sequence[Any] | None, sizes: list[int], level: str) 
         raise ValueError(f"counts goes with level='node', not level={level!r}")
     if len(counts) != len(sizes):
         raise ValueError(f"counts has length {len(counts)} for {len(sizes)} graphs: one for each is needed")
-    masks = [np.asarray(mask) for mask in counts]
-    for number, (mask, n) in enumerate(zip(masks, sizes, strict=True)):
-        if mask.shape != (n,) or mask.dtype != bool:
-            raise ValueError(f"counts of graph {number} is {mask.dtype} {mask.shape}: bool {(n,)} is needed")
-    return masks
+    return [
+        checked_mask(f"counts of graph {number}", mask, n)
+        for number, (mask, n) in enumerate(zip(counts, sizes, strict=True))
+    ]
 
 
 def _prepared(graphs: Sequence[Any], normalisation: Normalisation, undirected: bool | None) -> list[Graph]:

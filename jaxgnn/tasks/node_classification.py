@@ -9,13 +9,24 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxgnn.arrays import Array
-from jaxgnn.data import Dataset
+from jaxgnn.data import Dataset, row_normalise
 from jaxgnn.graph import Graph
 from jaxgnn.metrics import balanced_class_weights
+from jaxgnn.options import check_flag, check_known, check_whole
 from jaxgnn.sparse_features import Features, SparseFeatures
-from jaxgnn.tasks.checks import check_finite, check_logits, check_option, check_ranking
+from jaxgnn.tasks.checks import (
+    check_logits,
+    check_prepared,
+    check_ranking,
+    checked_classes,
+    checked_inputs,
+    checked_masks,
+    checked_numbers,
+)
 from jaxgnn.tasks.objectives import RANKINGS, ClassificationMetric, constant_loss, loss_value, maximise, score_value
 from jaxgnn.tasks.task import Metrics
+
+FeatureRule = Literal["row", "raw"]
 
 
 class Scores(NamedTuple):
@@ -34,12 +45,13 @@ class NodeClassification:
 
     Attributes:
       graph: the prepared graph.
-      x: [n, f] features, an array or `SparseFeatures`.
-      labels: [n] classes, 0 .. num_classes - 1.
+      x: [n, f] features as networks see them, an array or `SparseFeatures`: what a trained network is applied to.
+      labels: [n] classes, 0 .. num_classes - 1; -1 where a node in no mask has none.
       train_mask, val_mask, test_mask: [n].
       class_weights: [classes] weights of the classes in the losses, or None.
       num_classes: number of classes.
       metric: "accuracy", "roc_auc" or "average_precision".
+      feature_rule: what was done to the data set's x, "row" or "raw".
     """
 
     graph: Graph
@@ -51,6 +63,7 @@ class NodeClassification:
     num_classes: int = field(metadata={"static": True})
     metric: str = field(default="accuracy", metadata={"static": True})
     class_weights: Float[Array, "classes"] | None = None
+    feature_rule: str = field(default="raw", metadata={"static": True})
 
     @property
     def out(self) -> int:
@@ -92,7 +105,8 @@ class NodeClassification:
 
     def constant_loss(self) -> float:
         """Training loss of the best constant predictor: the entropy of the (weighted) training labels, in nats."""
-        return constant_loss("cross_entropy", np.asarray(self.labels)[np.asarray(self.train_mask)], self.class_weights)
+        train = np.asarray(self.train_mask, bool)
+        return constant_loss("cross_entropy", np.asarray(self.labels)[train], self.class_weights)
 
     def _loss(self, logits: Float[Array, "n out"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
         hint = f": a row a node and a column for each of {self.num_classes} classes, without a pool"
@@ -104,13 +118,20 @@ def node_classification(
     ds: Dataset,
     graph: Graph,
     *,
+    features: FeatureRule = "row",
     metric: ClassificationMetric = "accuracy",
     class_weights: Literal["balanced"] | Float[Array, "classes"] | None = None,
     sparse_features: bool = False,
 ) -> NodeClassification:
-    """The task of a data set on its prepared graph; x is used as it stands in `ds`.
+    """The task of a data set on its prepared graph. A network trained on it is evaluated at the task's own x.
+
+    Masks are booleans, or numbers that are all 0 or 1, [n] or [n, 1], without a node in two of them. Labels are whole
+    numbers [n] or [n, 1], or one-hot rows [n, classes]; in nodes outside all masks they may be anything, -1 and NaN
+    included.
 
     Args:
+      features: "row" divides every node's features by the sum of their absolute values, their sum where none is
+        negative; a row of zeros stays one. "raw" takes x as it stands in `ds`. As `jaxgnn train --features`.
       metric: "accuracy", or for two classes "roc_auc" and "average_precision" of the difference of the logits.
       class_weights: [classes] weights in the losses, which are divided by the sum of the nodes' weights; "balanced"
         is n / (classes n_c) over the training nodes.
@@ -119,30 +140,35 @@ def node_classification(
 
     Raises:
       ValueError: graph, features, labels and masks do not fit each other, a feature is NaN or infinite, a label is
-        out of range, a mask is empty, or an option does not fit the data.
+        out of range, a mask is empty or overlaps another, or an option does not fit the data.
     """
-    check_option("metric", metric, get_args(ClassificationMetric))
-    n = graph.num_nodes
-    x, labels = np.asarray(ds.x), np.asarray(ds.labels)
-    masks = {name: np.asarray(getattr(ds, name)) for name in ("train_mask", "val_mask", "test_mask")}
-    for name, array in {"x": x, "labels": labels, **masks}.items():
-        if array.shape[:1] != (n,):
-            raise ValueError(f"{name} has shape {array.shape}, but the graph has {n} nodes: rows must agree")
-    check_finite("feature", x)
-    if n and not (labels.min() >= 0 and labels.max() < ds.num_classes):
-        wrong = labels[(labels < 0) | (labels >= ds.num_classes)][0]
-        raise ValueError(f"label {wrong} is out of range: classes are 0 to {ds.num_classes - 1}")
+    check_known("features", features, get_args(FeatureRule))
+    check_known("metric", metric, get_args(ClassificationMetric))
+    check_flag("sparse_features", sparse_features)
+    check_whole("num_classes", ds.num_classes, least=1)
+    check_prepared(graph)
+    x = checked_inputs(ds.x, graph)
+    labels = checked_numbers("labels", ds.labels)
+    if labels.shape[:1] != x.shape[:1]:
+        raise ValueError(f"labels has shape {labels.shape}, but the graph has {len(x)} nodes: rows must agree")
+    masks = checked_masks({name: getattr(ds, name) for name in ("train_mask", "val_mask", "test_mask")}, graph)
+    labels = checked_classes("labels", labels, np.any(list(masks.values()), axis=0), ds.num_classes)
     if metric in RANKINGS and ds.num_classes != 2:
         raise ValueError(f"metric={metric!r} is for two classes, but there are {ds.num_classes}: accuracy is for any")
     for name, mask in masks.items():
-        if not mask.any():
-            raise ValueError(f"{name} is empty: each split needs a node")
         check_ranking(metric, name, labels[mask])
     weights = _checked_weights(class_weights, labels, masks["train_mask"], ds.num_classes)
-    if sparse_features:
-        x = SparseFeatures.of(x)
+    if features == "row":
+        x = row_normalise(x)
     return NodeClassification(
-        graph, x, labels, **masks, num_classes=ds.num_classes, metric=metric, class_weights=weights
+        graph,
+        SparseFeatures.of(x) if sparse_features else x,
+        labels,
+        **masks,
+        num_classes=int(ds.num_classes),
+        metric=metric,
+        class_weights=weights,
+        feature_rule=features,
     )
 
 
@@ -165,7 +191,7 @@ def _checked_weights(class_weights: Any, labels: np.ndarray, train_mask: np.ndar
                 f"class_weights={class_weights!r} is not known: allowed are None, 'balanced' and [classes] weights"
             )
         return np.asarray(balanced_class_weights(labels, train_mask, classes))
-    weights = np.asarray(class_weights)
+    weights = checked_numbers("class_weights", class_weights)
     if weights.shape != (classes,):
         raise ValueError(f"class_weights has shape {weights.shape} for {classes} classes: one for each is needed")
     if not np.issubdtype(weights.dtype, np.floating):

@@ -33,10 +33,10 @@ def loss_value(
     loss: str,
     logits: Float[Array, "n out"],
     targets: Num[Array, "n ..."],
-    mask: Bool[Array, "n"],
+    mask: Bool[Array, "n"] | Bool[Array, "n out"],
     class_weights: Float[Array, "out"] | None = None,
 ) -> Float[Array, ""]:
-    """Mean loss over the rows of a mask (and their columns).
+    """Mean loss over the rows of a mask (and their columns), or over the entries of a mask [n, out].
 
     logits and targets are [n, out]; for "cross_entropy", in nats, targets are classes [n]. "bce" is the binary
     cross-entropy of each column in nats, targets 0 and 1.
@@ -45,41 +45,54 @@ def loss_value(
     if loss == "cross_entropy":
         return metrics.cross_entropy(logits, jnp.asarray(targets), mask, class_weights)
     if loss == "bce":
-        inside = mask[:, None]
+        inside = mask if mask.ndim == 2 else mask[:, None]
         z, y = jnp.where(inside, logits, 0), jnp.where(inside, targets, 0).astype(logits.dtype)
         # -y ln sigmoid(z) - (1 - y) ln sigmoid(-z), where the one is the other minus z
         nll = -jax.nn.log_sigmoid(z) + (1 - y) * z
         return _mean_inside(nll, mask) + _nan_unless_finite(z)
-    return (metrics.mse if loss == "mse" else metrics.mae)(logits, jnp.asarray(targets), mask)
+    return (metrics.mse if loss == "mse" else metrics.mae)(*_of_numbers(logits, jnp.asarray(targets), mask))
 
 
 def score_value(
-    metric: str, logits: Float[Array, "n out"], targets: Num[Array, "n ..."], mask: Bool[Array, "n"]
+    metric: str,
+    logits: Float[Array, "n out"],
+    targets: Num[Array, "n ..."],
+    mask: Bool[Array, "n"] | Bool[Array, "n out"],
 ) -> Float[Array, ""]:
-    """The metric over the rows of a mask.
+    """The metric over the rows of a mask, or over the entries of a mask [n, out].
 
-    Classes [n] are ranked by the difference of two logits; targets [n, out] of 0 and 1 column by column, and the
-    columns' values averaged.
+    Classes [n] are ranked by the difference of two logits; targets [n, out] of 0 and 1 are scored column by column
+    and the columns' values averaged, over those with an entry in the mask (rankings: those with both classes), as OGB
+    does. Errors are means over all entries.
     """
     logits, targets, mask = jnp.asarray(logits), jnp.asarray(targets), jnp.asarray(mask)
     classes = targets.ndim == 1
     if metric == "accuracy":
         if classes:
             return metrics.accuracy(logits, targets, mask)
-        right = (logits > 0) == (targets > 0.5)
-        share = _mean_inside((right & mask[:, None]).astype(logits.dtype), mask)
-        return share + _nan_unless_finite(jnp.where(mask[:, None], logits, 0))
+        right = ((logits > 0) == (targets > 0.5)).astype(logits.dtype)
+        share = _mean_inside(right, mask) if mask.ndim == 1 else _mean_of_columns(right, mask)
+        return share + _nan_unless_finite(jnp.where(mask if mask.ndim == 2 else mask[:, None], logits, 0))
     if metric in RANKINGS:
         if classes:
             ranked = metrics.roc_auc if metric == "roc_auc" else metrics.average_precision
             return ranked(logits[:, 1] - logits[:, 0], targets, mask)
         mean = metrics.mean_roc_auc if metric == "roc_auc" else metrics.mean_average_precision
         return mean(logits, targets, mask)
-    return {"mse": metrics.mse, "mae": metrics.mae, "log10_mse": metrics.log10_mse}[metric](logits, targets, mask)
+    error = {"mse": metrics.mse, "mae": metrics.mae, "log10_mse": metrics.log10_mse}[metric]
+    return error(*_of_numbers(logits, targets, mask))
 
 
-def constant_loss(loss: str, targets: Num[np.ndarray, "n ..."], class_weights: Any = None) -> float:
-    """The least loss that one prediction for all rows has: an entropy, or the spread about the mean or the median."""
+def constant_loss(
+    loss: str,
+    targets: Num[np.ndarray, "n ..."],
+    class_weights: Any = None,
+    present: Bool[np.ndarray, "n t"] | None = None,
+) -> float:
+    """The least loss that one prediction for all rows has: an entropy, or the spread about the mean or the median.
+
+    Of targets [n, t] those are the columns' own, over the entries that are present.
+    """
     targets = np.asarray(targets)
     if loss == "cross_entropy":
         count = np.bincount(targets).astype(np.float64)
@@ -87,6 +100,10 @@ def constant_loss(loss: str, targets: Num[np.ndarray, "n ..."], class_weights: A
         p = weights * count / np.sum(weights * count)
         return float(-np.sum(p[p > 0] * np.log(p[p > 0])))
     targets = targets.astype(np.float64)
+    if present is not None:
+        present = np.asarray(present, bool)
+        columns = [(y[kept, None], kept.sum()) for y, kept in zip(targets.T, present.T, strict=True) if kept.any()]
+        return float(sum(constant_loss(loss, y) * count for y, count in columns) / present.sum())
     if loss == "bce":
         p = np.stack([targets.mean(axis=0), 1 - targets.mean(axis=0)])
         return float(-np.sum(p * np.log(np.where(p > 0, p, 1))) / targets.shape[1])
@@ -95,9 +112,29 @@ def constant_loss(loss: str, targets: Num[np.ndarray, "n ..."], class_weights: A
     return float(np.mean(np.abs(targets - np.median(targets, axis=0))))
 
 
-def _mean_inside(values: Float[Array, "n out"], mask: Bool[Array, "n"]) -> Float[Array, ""]:
-    count = jnp.maximum(jnp.sum(mask) * values.shape[1], 1).astype(values.dtype)
-    return jnp.sum(jnp.where(mask[:, None], values, 0)) / count
+def entries(mask: Bool[Array, "n"], present: Bool[Array, "n t"] | None) -> Bool[Array, "n ..."]:
+    """The rows of a mask, or where some targets are not known, the entries [n, t] in these rows that are."""
+    return mask if present is None else jnp.asarray(mask)[:, None] & jnp.asarray(present)
+
+
+def _of_numbers(prediction: Array, targets: Array, mask: Array) -> tuple[Array, Array, Array]:
+    """As they are; of a mask [n, t], every entry as a row of its own."""
+    if mask.ndim == 1:
+        return prediction, targets, mask
+    return prediction.reshape(-1, 1), targets.reshape(-1, 1), mask.reshape(-1)
+
+
+def _mean_inside(values: Float[Array, "n out"], mask: Bool[Array, "n ..."]) -> Float[Array, ""]:
+    inside, columns = (mask, 1) if mask.ndim == 2 else (mask[:, None], values.shape[1])
+    count = jnp.maximum(jnp.sum(mask) * columns, 1).astype(values.dtype)
+    return jnp.sum(jnp.where(inside, values, 0)) / count
+
+
+def _mean_of_columns(values: Float[Array, "n out"], mask: Bool[Array, "n out"]) -> Float[Array, ""]:
+    """The mean over the columns with an entry in the mask of their own means."""
+    count = jnp.sum(mask, axis=0)
+    means = jnp.sum(jnp.where(mask, values, 0), axis=0) / jnp.maximum(count, 1).astype(values.dtype)
+    return jnp.sum(means) / jnp.maximum(jnp.sum(count > 0), 1).astype(values.dtype)
 
 
 def _nan_unless_finite(logits: Float[Array, "n out"]) -> Float[Array, ""]:

@@ -6,8 +6,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from jaxgnn.graph import Normalisation
-from jaxgnn.tasks.checks import check_option
-from jaxgnn.tasks.graph_transfer import check_whole, checked_seed, split_of, transfer_graph
+from jaxgnn.options import check_known, check_whole
+from jaxgnn.tasks.graph_transfer import checked_seed, split_of, transfer_graph
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
 
 Ring = Literal["ring", "crossed_ring"]
@@ -54,7 +54,7 @@ def ring_transfer(
 
     Source: Bodnar et al. 2021 (arXiv 2106.12575), Di Giovanni et al. 2023 (arXiv 2302.02941).
     """
-    check_option("kind", kind, get_args(Ring))
+    check_known("kind", kind, get_args(Ring))
     if n is not None and sizes is not None:
         raise ValueError(f"n={n!r} and sizes={sizes!r} are both given: allowed is one of them")
     of_rings = [20 if n is None else n] if sizes is None else list(sizes)

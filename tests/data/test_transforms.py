@@ -81,3 +81,17 @@ def test_rows_have_unit_norm_and_zero_rows_stay():
 
 def test_integers_become_floats():
     np.testing.assert_allclose(row_normalise(np.array([[1, 1]])), [[0.5, 0.5]])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_any_size_have_unit_norm(dtype):
+    largest, least = np.finfo(dtype).max, np.finfo(dtype).smallest_normal
+    x = np.array([[1, -1, 0.5], [1, 3, 0], [0, 0, 0]], dtype) * np.array([[largest], [2 * least], [1]], dtype)
+    expected = [[0.4, -0.4, 0.2], [0.25, 0.75, 0], [0, 0, 0]]
+    np.testing.assert_allclose(row_normalise(x), expected, rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_is_nan_and_touches_no_other(wrong):
+    normal = row_normalise(np.array([[wrong, 1], [1, 3]], np.float32))
+    np.testing.assert_array_equal(normal, [[np.nan, np.nan], [0.25, 0.75]])

@@ -86,8 +86,8 @@ def test_layers_hold_the_probes_norms():
     task = jg.tasks.node_classification(ds, jg.prepare(ds.graph))
     model = jg.DeepGNN(depth=3, width=4, out=2)
     keys = jax.random.split(jax.random.key(0), 2)
-    layers = common.measured(model, jax.vmap(lambda key: model.init(key, task.graph, ds.x))(keys), task)
-    trace = jg.probe(model, model.init(keys[1], task.graph, ds.x), task.graph, ds.x, task.loss)
+    layers = common.measured(model, jax.vmap(lambda key: model.init(key, task.graph, task.x))(keys), task)
+    trace = jg.probe(model, model.init(keys[1], task.graph, task.x), task.graph, task.x, task.loss)
     G = np.asarray(trace.feature_grads, np.float64)
     np.testing.assert_allclose(layers.gradient_norm[1], np.sqrt((G**2).sum(axis=(1, 2))), rtol=1e-5)
     mu = np.sqrt(((G - G.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2)))
@@ -206,10 +206,10 @@ def test_settled_running_means_are_those_of_the_weights():
     ds = jg.load_dataset("karate")
     task = jg.tasks.node_classification(ds, jg.prepare(ds.graph))
     model = jg.DeepGNN(depth=1, width=4, out=2, norm="batch")
-    params = jax.tree.map(lambda a: a[None], model.init(jax.random.key(0), task.graph, ds.x))
+    params = jax.tree.map(lambda a: a[None], model.init(jax.random.key(0), task.graph, task.x))
     settled = normalisations.settled(model, params, task)
     tree = jax.tree.map(lambda a: np.asarray(a[0], np.float64), params["params"])
-    X = ds.x @ tree["encoder"]["kernel"] + tree["encoder"]["bias"]
+    X = task.x @ tree["encoder"]["kernel"] + tree["encoder"]["bias"]
     H = task.graph.propagation.dense() @ X @ tree["stack"]["layer"]["linear"]["kernel"][0]
     (mean,) = jax.tree_util.tree_leaves([v for k, v in _leaves(settled["batch_stats"]) if k.endswith("['mean']")])
     np.testing.assert_allclose(np.ravel(mean), H.mean(axis=0), rtol=1e-3, atol=1e-5)

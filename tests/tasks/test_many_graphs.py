@@ -421,19 +421,19 @@ REFUSED = {
     ),
     "infinite target": (
         lambda edges: {"targets": np.where(np.eye(7, 2) == 1, np.inf, 0)},
-        "a target of graph 0 is inf: targets must be finite numbers",
+        "target 0 of graph 0 is inf: targets must be finite numbers",
     ),
     "classes that are no integers": (
-        lambda edges: {"targets": np.zeros(7), "loss": "cross_entropy"},
-        "the target of graph 0 has dtype float64: classes are integers",
+        lambda edges: {"targets": np.arange(7) / 2, "loss": "cross_entropy"},
+        "target 0.5 of graph 1 is out of range: classes are 0 and more, whole",
     ),
     "negative class": (
         lambda edges: {"targets": np.arange(7) - 1, "loss": "cross_entropy"},
-        "class -1 of graph 0 is out of range: classes are 0 and more",
+        "target -1 of graph 0 is out of range: classes are 0 and more, whole",
     ),
     "neither 0 nor 1": (
         lambda edges: {"targets": np.full((7, 1), 2), "loss": "bce"},
-        "a target of graph 0 is 2: loss='bce' needs 0 and 1",
+        "target 0 of graph 0 is 2.0: loss='bce' needs 0 and 1",
     ),
     "three classes ranked": (
         lambda edges: {"targets": np.arange(7) % 3, "loss": "cross_entropy", "metric": "roc_auc"},

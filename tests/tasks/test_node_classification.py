@@ -47,9 +47,11 @@ def test_loss_sees_the_training_nodes_only(task):
 
 def test_constant_loss_is_the_entropy_of_the_training_labels(ds):
     graph = jg.prepare(ds.graph)
-    seven = ds._replace(labels=np.arange(30, dtype=np.int32) % 7, num_classes=7, train_mask=np.arange(30) < 28)
+    v = np.arange(30)
+    seven = ds._replace(labels=v % 7, num_classes=7, train_mask=v < 28, val_mask=v == 28, test_mask=v == 29)
     assert jg.tasks.node_classification(seven, graph).constant_loss() == pytest.approx(np.log(7), rel=1e-14)
-    two = ds._replace(labels=(np.arange(30) < 3).astype(np.int32), train_mask=np.arange(30) < 12)
+    masks = {"train_mask": v < 12, "val_mask": (v >= 12) & (v < 20), "test_mask": v >= 20}
+    two = ds._replace(labels=(v < 3).astype(np.int32), **masks)
     entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
     assert jg.tasks.node_classification(two, graph).constant_loss() == pytest.approx(entropy, rel=1e-14)
 
@@ -77,11 +79,11 @@ REFUSED = {
     ),
     "label too large": (
         lambda ds: {"labels": np.where(np.arange(30) == 4, 3, ds.labels)},
-        "label 3 is out of range: classes are 0 to 2",
+        "label 3 of node 4 is out of range: classes are 0 to 2",
     ),
     "label negative": (
         lambda ds: {"labels": np.where(np.arange(30) == 4, -1, ds.labels)},
-        "label -1 is out of range: classes are 0 to 2",
+        "label -1 of node 4 is out of range: classes are 0 to 2",
     ),
     "no training node": (
         lambda ds: {"train_mask": np.zeros(30, bool)},
@@ -209,3 +211,27 @@ def test_a_split_of_one_class_cannot_be_ranked(two):
     labels = np.where(two.val_mask, 0, two.labels)
     with pytest.raises(ValueError, match=r"^val_mask has one class only: metric='roc_auc' needs both$"):
         jg.tasks.node_classification(two._replace(labels=labels), jg.prepare(two.graph), metric="roc_auc")
+
+
+def test_features_are_divided_by_their_absolute_sum_once(ds):
+    """The default; negative entries keep their sign, a row of zeros stays one, and "raw" is x as it stands."""
+    x = np.array(ds.x)
+    x[3], x[4] = 0, [-1, 2, 0, 1]
+    assert (x < 0).any()
+    graph = jg.prepare(ds.graph)
+    given = ds._replace(x=x)
+    row, raw = (jg.tasks.node_classification(given, graph, **rule) for rule in ({}, {"features": "raw"}))
+    size = np.abs(x.astype(np.float64)).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(row.x, x / np.where(size > 0, size, 1), rtol=1e-6)
+    np.testing.assert_array_equal(row.x[4], [-0.25, 0.5, 0, 0.25])
+    assert raw.x is x
+    assert (row.feature_rule, raw.feature_rule) == ("row", "raw")
+    sparse = jg.tasks.node_classification(given, graph, sparse_features=True)
+    np.testing.assert_allclose(sparse.x.dense(), row.x, rtol=1e-6)
+    assert sparse.feature_rule == "row"
+
+
+@pytest.mark.parametrize("features", ["rows", None, 1, True])
+def test_an_unknown_rule_is_refused(ds, features):
+    with pytest.raises(ValueError, match=rf"^features={features!r} is not known: allowed are row, raw$"):
+        jg.tasks.node_classification(ds, jg.prepare(ds.graph), features=features)

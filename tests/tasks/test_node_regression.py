@@ -70,12 +70,19 @@ def test_predictions_of_another_shape_are_refused(options):
 
 ONE_NAN = np.where(np.arange(2 * N).reshape(N, 2) == 5, np.nan, 0)
 REFUSED = {
-    "target": ({"targets": ONE_NAN}, "target 1 of node 2 is nan: targets must be finite numbers"),
+    "target": ({"targets": ONE_NAN[:, 1]}, "target 0 of node 2 is nan: targets must be finite numbers"),
+    "infinite": ({"targets": ONE_NAN + np.inf}, "target 0 of node 0 is inf: targets must be finite numbers"),
     "feature": ({"x": ONE_NAN}, "feature 1 of node 2 is nan: features must be finite numbers"),
     "rows": ({"targets": np.zeros((8, 2))}, "targets has shape (8, 2), but the graph has 9 nodes: rows must agree"),
-    "axes": ({"targets": np.zeros(N)}, "targets has shape (9,): 2 axes are needed"),
+    "axes": (
+        {"targets": np.zeros((N, 1, 1))},
+        "targets has shape (9, 1, 1): a row for each of 9 is needed, [n, t]",
+    ),
     "mask": ({"val_mask": np.zeros(N, bool)}, "val_mask is empty: each split needs a node"),
-    "indices": ({"val_mask": np.arange(N)}, "val_mask has dtype int64: a mask is boolean"),
+    "indices": (
+        {"val_mask": np.arange(N)},
+        "val_mask is 2 at node 2: a mask holds 0 and 1; nodes i are the mask np.isin(np.arange(9), i)",
+    ),
     "loss": ({"loss": "huber"}, "loss='huber' is not known: allowed are mse, mae"),
     "metric": ({"metric": "accuracy"}, "metric='accuracy' is not known: allowed are mse, mae, log10_mse"),
 }
