@@ -19,6 +19,7 @@ from jaxgnn.graph import Graph
 from jaxgnn.layer_function import Inputs, Step, layer_function, scan_function, segment_function
 from jaxgnn.layers import LAYERS
 from jaxgnn.norms import NORMS
+from jaxgnn.options import check_flag, check_known, check_number, check_whole
 from jaxgnn.precision import HALF
 from jaxgnn.remat import check_remat
 from jaxgnn.residuals import RESIDUALS, Residual
@@ -131,7 +132,7 @@ class DeepGNN(nn.Module):
 
     def __post_init__(self) -> None:
         if isinstance(self.layer, str):
-            _check_known("layer", self.layer, LAYERS)
+            check_known("layer", self.layer, LAYERS)
         elif not (
             isinstance(self.layer, nn.Module) or (isinstance(self.layer, type) and issubclass(self.layer, nn.Module))
         ):
@@ -154,26 +155,24 @@ class DeepGNN(nn.Module):
         if not isinstance(self.norm, nn.Module):
             known["norm"] = NORMS
         for option, allowed in known.items():
-            _check_known(option, getattr(self, option), allowed)
+            check_known(option, getattr(self, option), allowed)
         if self.residual_scale is None:
             object.__setattr__(self, "residual_scale", residual_rule(self.residual).scale)
         for option in ("depth", "width", "out"):
-            value = getattr(self, option)
-            least = 2 if option == "depth" and self.ends == "layer" else 1
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"{option}={value!r}: allowed are {least} and more, whole")
-        if not 0 < self.bound_c < np.inf:
-            raise ValueError(f"bound_c={self.bound_c!r}: allowed are finite numbers above 0")
+            check_whole(option, getattr(self, option), least=2 if option == "depth" and self.ends == "layer" else 1)
+        for option in ("khop", "share_weights", "bias"):
+            check_flag(option, getattr(self, option))
+        check_number("bound_c", self.bound_c, lambda v: 0 < v < np.inf, "finite numbers above 0")
+        if not isinstance(self.ssm, state_space.StateSpace):
+            raise ValueError(f"ssm={self.ssm!r}: allowed is a StateSpace")
         if self.bias and not isinstance(self.layer, nn.Module):
             kind, options = self._layer_options()
             if "use_bias" not in options:
                 raise ValueError(f"bias=True: the layer {kind.__name__} has no bias (no option use_bias)")
-        scale = self.residual_scale
-        if scale is None or not 0 <= scale < np.inf:
-            raise ValueError(f"residual_scale={self.residual_scale!r}: allowed are finite numbers of 0 and more")
+        finite = "finite numbers of 0 and more"
+        check_number("residual_scale", self.residual_scale, lambda v: 0 <= v < np.inf, finite)
         for option in ("dropout", "input_dropout", "dropedge"):
-            if not 0 <= (value := getattr(self, option)) < 1:
-                raise ValueError(f"{option}={value!r}: allowed are 0 and more, below 1")
+            check_number(option, getattr(self, option), lambda v: 0 <= v < 1, "0 and more, below 1")
         check_remat(self.remat)
         if self.ends == "layer":
             kind, options = self._layer_options()
@@ -418,8 +417,3 @@ def pooled(graph: Graph, X: Float[Array, "n d"], pool: str) -> Float[Array, "m d
     if pool == "sum":
         return total
     return total / jnp.maximum(segment_sum(mask.astype(X.dtype), graphs, count, sorted=True), 1)
-
-
-def _check_known(option: str, value: Any, allowed: Any) -> None:
-    if value not in allowed:
-        raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(allowed)}")

@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Float
 
 from jaxgnn.arrays import Array
+from jaxgnn.options import check_known, check_number, check_whole
 
 Optimiser = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["constant", "cosine", "warmup", "warmup_cosine", "plateau"]
@@ -52,18 +53,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for option, names in (("optimiser", Optimiser), ("schedule", Schedule)):
-            if (value := getattr(self, option)) not in get_args(names):
-                raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(get_args(names))}")
+            check_known(option, getattr(self, option), get_args(names))
         for option in ("steps", "warmup", "plateau", "evaluate_every"):
-            if not isinstance(value := getattr(self, option), int | np.integer) or value < 1:
-                raise ValueError(f"{option}={value}: allowed are 1 and more, whole")
-        if not 0 < self.learning_rate < np.inf:
-            raise ValueError(f"learning_rate={self.learning_rate}: allowed are finite numbers above 0")
-        for option in ("weight_decay", "l2", "clip", "patience"):
-            if not 0 <= (value := getattr(self, option)) < np.inf:
-                raise ValueError(f"{option}={value}: allowed are 0 and more")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum={self.momentum}: allowed are 0 and more, below 1")
+            check_whole(option, getattr(self, option), least=1)
+        check_number("learning_rate", self.learning_rate, lambda v: 0 < v < np.inf, "finite numbers above 0")
+        for option in ("weight_decay", "l2", "clip"):
+            check_number(option, getattr(self, option), lambda v: 0 <= v < np.inf, "0 and more")
+        check_whole("patience", self.patience, least=0)
+        check_number("momentum", self.momentum, lambda v: 0 <= v < 1, "0 and more, below 1")
         if 0 < self.patience < self.evaluate_every:
             raise ValueError(
                 f"patience={self.patience} with evaluate_every={self.evaluate_every}: a run would stop before its "

@@ -38,6 +38,13 @@ def check_flag(option: str, value: Any) -> None:
         raise ValueError(f"{option}={shown(value)}: allowed are True and False")
 
 
+def checked_list(option: str, values: Any) -> list[Any]:
+    """The values as a list; raises ValueError for a text or what holds no values."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable) or np.ndim(values) == 0:
+        raise ValueError(f"{option}={shown(values)}: a list of values is needed")
+    return list(values)
+
+
 def is_whole(value: Any) -> bool:
     """Whether it is an integer, Python's or numpy's; a boolean is none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

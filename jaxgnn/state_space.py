@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from jaxgnn.arrays import Array
+from jaxgnn.options import check_flag, check_known, check_number
 
 Kind = Literal["scalar", "diagonal", "rotation", "dense", "uniform"]
 
@@ -48,13 +49,12 @@ class StateSpace:
 
     def __post_init__(self) -> None:
         for option in ("transition", "input"):
-            if (value := getattr(self, option)) not in get_args(Kind):
-                raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(get_args(Kind))}")
+            check_known(option, getattr(self, option), get_args(Kind))
         for option in ("modulus", "input_scale"):
-            if not 0 <= (value := getattr(self, option)) < float("inf"):
-                raise ValueError(f"{option}={value!r}: allowed are finite numbers of 0 and more")
-        if not 0 <= self.spread <= 1:
-            raise ValueError(f"spread={self.spread!r}: allowed are numbers from 0 to 1")
+            value = getattr(self, option)
+            check_number(option, value, lambda v: 0 <= v < float("inf"), "finite numbers of 0 and more")
+        check_number("spread", self.spread, lambda v: 0 <= v <= 1, "numbers from 0 to 1")
+        check_flag("trainable", self.trainable)
 
 
 class Matrices(NamedTuple):

@@ -27,6 +27,7 @@ from jaxgnn.checkpoint import Checkpoints
 from jaxgnn.depth_memory import checked_model
 from jaxgnn.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.optimisers import Hyper, TrainConfig
+from jaxgnn.options import check_flag, check_known, check_seed, check_whole
 from jaxgnn.recorder import Record, Recorder, check_record_every
 from jaxgnn.run import TrainState
 from jaxgnn.storage import environment, writable_folder, write_json, write_text
@@ -170,6 +171,8 @@ def sweep(
     GNN-SSM's Lambda). The rest is as for `train`.
     """
     config = checked(model, grid, seeds, batching, options)
+    check_seed("seed", seed)
+    check_flag("tensorboard", tensorboard)
     scale.check_partitionable(model, task, mesh)
     check_record_every(record_every, STEPS_AT_ONCE)
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
@@ -203,6 +206,10 @@ def sweep(
 
 def checked(model: DeepGNN, grid: Mapping, seeds: int, batching: str, options: Mapping) -> TrainConfig:
     """The TrainConfig of a sweep's options. Raises ValueError for what is not known or out of its range."""
+    if not isinstance(model, DeepGNN):
+        raise ValueError(f"model={model!r}: a DeepGNN is needed")
+    if not isinstance(grid, Mapping):
+        raise ValueError(f"grid={grid!r}: values by name are needed, for example {{'bound_c': [0.5, 1.0]}}")
     for name in grid:
         if name not in Hyper._fields:
             raise ValueError(f"grid option {name!r} is not known: allowed are {', '.join(Hyper._fields)}")
@@ -210,14 +217,14 @@ def checked(model: DeepGNN, grid: Mapping, seeds: int, batching: str, options: M
     for name in options:
         if name not in known:
             raise ValueError(f"option {name!r} is not known: allowed are {', '.join(known)}")
-    if seeds < 1:
-        raise ValueError(f"seeds={seeds}: allowed are 1 and more")
-    if batching not in get_args(Batching):
-        raise ValueError(f"batching={batching!r} is not known: allowed are {', '.join(get_args(Batching))}")
+    check_whole("seeds", seeds, least=1)
+    check_known("batching", batching, get_args(Batching))
     for name, values in grid.items():
         if name in NUMBERS and name not in model.used_numbers():
             needs = {"bound_c": "a bound", "modulus": 'residual="ssm"'}.get(name, f"one of {', '.join(SCALED)}")
             raise ValueError(f"grid option {name!r} changes nothing in this network: it needs {needs}")
+        if isinstance(values, str) or np.ndim(values) != 1:
+            raise ValueError(f"grid option {name!r} has the values {values!r}: a list of numbers is needed")
         if not len(values):
             raise ValueError(f"grid option {name!r} has no values: at least one is needed")
         for value in values:  # made only to be validated

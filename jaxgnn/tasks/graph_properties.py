@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from jaxgnn.data.random_graphs import Disconnected, RandomGraphs, random_graphs, shortest_paths
 from jaxgnn.graph import Normalisation, prepare
-from jaxgnn.options import check_known, check_whole
+from jaxgnn.options import check_known, check_whole, checked_list
 from jaxgnn.tasks.graph_transfer import checked_seed, split_of
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
 from jaxgnn.tasks.objectives import RegressionMetric
@@ -200,7 +200,7 @@ def _facts(part: RandomGraphs, targets: list[np.ndarray]) -> SplitFacts:
 
 
 def _checked_sizes(option: str, sizes: Sequence[int]) -> list[int]:
-    sizes = list(sizes)
+    sizes = checked_list(option, sizes)
     if not sizes:
         raise ValueError(f"{option} is empty: at least one number of nodes is needed")
     for n in sizes:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from jaxgnn.graph import Normalisation
-from jaxgnn.options import check_known, check_whole
+from jaxgnn.options import check_known, check_whole, checked_list
 from jaxgnn.tasks.graph_transfer import checked_seed, split_of, transfer_graph
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
 
@@ -57,7 +57,7 @@ def ring_transfer(
     check_known("kind", kind, get_args(Ring))
     if n is not None and sizes is not None:
         raise ValueError(f"n={n!r} and sizes={sizes!r} are both given: allowed is one of them")
-    of_rings = [20 if n is None else n] if sizes is None else list(sizes)
+    of_rings = [20 if n is None else n] if sizes is None else checked_list("sizes", sizes)
     if not of_rings:
         raise ValueError("sizes is empty: at least one ring is needed")
     for size in of_rings:

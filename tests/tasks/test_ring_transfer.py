@@ -145,7 +145,7 @@ def test_masks_that_do_not_fit_are_refused_in_one_sentence():
     for options, sentence in (
         ({"level": "graph", "counts": [np.ones(2, bool)] * 3}, "counts goes with level='node', not level='graph'"),
         ({"counts": [np.ones(2, bool)]}, "counts has length 1 for 3 graphs: one for each is needed"),
-        ({"counts": [np.ones(2)] * 3}, "counts of graph 0 is float64 (2,): bool (2,) is needed"),
+        ({"counts": [np.full(2, 0.5)] * 3}, "counts of graph 0 is 0.5 at node 0: a mask holds 0 and 1"),
         (
             {"counts": [np.ones(2, bool), np.zeros(2, bool), np.ones(2, bool)]},
             "the val split has no nodes that count: each split needs one",
