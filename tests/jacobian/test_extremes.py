@@ -389,3 +389,19 @@ def test_bounds_of_random_clusters(seed, dtype, k):
     )
     assert (found.lower <= sigma[: found.values.size]).all()
     assert (found.upper >= sigma[: found.values.size])[found.certified].all()
+
+
+@pytest.mark.parametrize("exact_below", [0, 2048])
+def test_zero_rows_and_blocks_that_are_not_square_leave_zeros(monkeypatch, exact_below):
+    # A block 1 x 3, one 3 x 1, two zero rows and columns: two of six singular values are not 0.
+    monkeypatch.setattr(operator, "_EXACT_BELOW", exact_below)
+    M = np.zeros((6, 6))
+    M[0, :3], M[1:4, 3] = [3, 0.5, 4], [1, 2, 0.5]
+    J = jg.jacobian(lambda h: M @ h, signal(6, 1))
+    expected = [np.sqrt(25.25), np.sqrt(5.25), 0, 0, 0, 0]
+    found = J.extremes(6, certify=True)
+    np.testing.assert_allclose(found.values, expected, rtol=0, atol=1e-12)
+    assert found.certified.all()
+    found = J.extremes(3, which="smallest")
+    np.testing.assert_allclose(found.values, expected[1::-1], rtol=1e-12)
+    assert found.null_dim == 4

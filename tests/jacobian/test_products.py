@@ -234,3 +234,13 @@ def test_chunks_of_a_tall_matrix_make_its_qr(x64, rows, columns):
     np.testing.assert_allclose(Q.T @ Q, np.eye(columns), rtol=0, atol=1e-13)
     np.testing.assert_allclose(np.abs(np.diag(R)), np.abs(np.diag(np.linalg.qr(Z)[1])), rtol=1e-12)
     np.testing.assert_array_equal(np.tril(R, -1), 0)
+
+
+def test_the_standard_error_written_out():
+    # 11 layers: three batches of three, the first two layers left out; one direction, so that its history is log |a|.
+    logs = np.array([9.0, -7, 0.3, 0.1, -0.2, 0.5, 0.7, 0.4, -1, -2, -0.5])
+    result = lyapunov(lambda h, a: a * h, np.zeros((1, 1)), np.exp(logs))
+    np.testing.assert_allclose(result.history[:, 0], logs, rtol=0, atol=1e-14)
+    means = [logs[2:5].mean(), logs[5:8].mean(), logs[8:].mean()]
+    assert result.standard_error[0] == pytest.approx(np.std(means, ddof=1) / np.sqrt(3), rel=1e-12)
+    assert result.exponents[0] == pytest.approx(logs.mean(), rel=1e-12)
