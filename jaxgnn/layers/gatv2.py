@@ -58,15 +58,16 @@ class GATv2(nn.Module):
             R = nn.Dense(self.heads * columns, **options, name="receiver")(X).reshape(n, self.heads, columns)
         a = self.param("attention", glorot_uniform(), (1, self.heads, columns), S.dtype)
 
-        def score(Z):
+        def score(Z, F):
+            Z = Z if F is None else Z + F
             return jnp.einsum("nhd,hd->nh", nn.leaky_relu(Z, self.negative_slope), a[0])
 
-        F, F_self = 0.0, 0.0  # what edge features add, on edges and for the node itself
+        F = F_self = None  # what edge features add, on edges and for the node itself
         if (E := graph.edge_matrix(S.dtype)) is not None:
             edge = nn.Dense(self.heads * columns, use_bias=False, kernel_init=self.kernel_init, name="edge")
             F, F_self = (edge(A).reshape(-1, self.heads, columns) for A in (E, mean_on_edges(graph, E)))
-        on_edges = not_stored(lambda S, R, F: score(graph.at_senders(S) + graph.at_receivers(R) + F))(S, R, F)
-        on_edges, on_self = attention_weights(graph, on_edges, score(S + R + F_self))
+        on_edges = not_stored(lambda S, R, F: score(graph.at_senders(S) + graph.at_receivers(R), F))(S, R, F)
+        on_edges, on_self = attention_weights(graph, on_edges, score(S + R, F_self))
         drop = nn.Dropout(self.attention_dropout, deterministic=not train)
         H = attend(graph, drop(on_edges), drop(on_self), S)
         H = H.reshape(n, self.features) if self.concat else H.mean(axis=1)
