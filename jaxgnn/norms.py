@@ -26,12 +26,14 @@ class LayerNorm(nn.Module):
 class BatchNorm(nn.Module):
     """Every feature to mean 0 and variance 1 over the nodes in training, by running means (0.9) in evaluation.
 
-    Then a learned scale and shift. Source: Ioffe & Szegedy 2015.
+    Then a learned scale and shift. A graph without nodes leaves the running means as they are.
+    Source: Ioffe & Szegedy 2015.
     """
 
     @nn.compact
     def __call__(self, graph: Graph, H: Float[Array, "n d"], train: bool) -> Float[Array, "n d"]:
         mask = None if graph.node_mask is None else (jnp.asarray(graph.node_mask) > 0)[:, None]
+        train = train and H.shape[0] > 0
         norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=_EPSILON, name="norm")
         return norm(H, mask=mask)
 

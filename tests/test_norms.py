@@ -135,6 +135,17 @@ def test_batch_norm_of_a_stack_has_running_means_in_every_layer(graphs):
     assert not np.allclose(jax.jit(model.apply)(variables, graph, x), logits, atol=1e-3)
 
 
+@pytest.mark.parametrize("norm", ["batch", "dgn"])
+def test_a_graph_without_nodes_leaves_running_means_as_they_are(graphs, norm):
+    graph, H = jg.prepare(**graphs.edgeless(0)), jnp.zeros((0, 4))
+    module = NORMS[norm]()
+    variables = module.init(jax.random.key(0), graph, H, True)
+    out, changed = module.apply(variables, graph, H, True, mutable=["batch_stats"])
+    assert out.shape == (0, 4)
+    jax.tree.map(np.testing.assert_array_equal, changed["batch_stats"], variables["batch_stats"])
+    assert np.isfinite(jax.tree.leaves(changed["batch_stats"])[0]).all()
+
+
 def padded(graph, extra):
     """The same graph with so many nodes of padding behind it."""
     more = jg.prepare(senders=graph.senders, receivers=graph.receivers, num_nodes=graph.num_nodes + extra)
