@@ -63,6 +63,7 @@ def energy(X: Float[Array, "n d"]) -> Float[Array, ""]:
 def mu_per_component(X: Float[Array, "n d"], components: Int[Array, "n"], num_components: int) -> Float[Array, "c"]:
     """mu of each connected component's rows, [num_components]; `components` as `jaxgnn.components` numbers them.
 
+    Rows of component -1, padding, are in none.
     Exact but for the sum over a component's c rows, added one after another: up to c eps, sqrt(c) eps as a rule.
     """
     X, components = signal(X), _checked_components(components, num_components)
@@ -342,7 +343,7 @@ def _form(X: Array, P: Propagation | Float[Array, "n n"]):
 def _checked_components(components: Int[Array, "n"], count: int) -> Int[Array, "n"]:
     if not is_traced(components) and np.size(components):
         wrong = np.asarray(components)
-        wrong = wrong[(wrong < 0) | (wrong >= count)]
+        wrong = wrong[(wrong < -1) | (wrong >= count)]
         if wrong.size:
             raise ValueError(f"component {wrong[0]} is not there: components are 0 to {count - 1}")
     return components

@@ -232,6 +232,8 @@ def _remove(neighbours: Neighbours, i: int, j: int) -> None:
 
 
 def _neighbours(graph: GraphsTuple) -> Neighbours:
+    if not isinstance(graph, GraphsTuple):
+        raise ValueError(f"a jraph.GraphsTuple is rewired, before prepare(), not {type(graph).__name__}")
     if graph.edges is not None:
         raise ValueError("the graph has edge features, which new edges would lack: pass graph._replace(edges=None)")
     if np.size(graph.n_node) != 1:

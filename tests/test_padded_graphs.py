@@ -11,6 +11,7 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.backward import geometry
+from jaxgnn.jacobian import by_distance
 from jaxgnn.layers import LAYERS
 from jaxgnn.norms import NORMS
 
@@ -101,6 +102,23 @@ def test_measures_of_what_is_not_padding(graphs):
     expected = jg.measures.mu_per_component(x, jg.components(alone), count)
     found = jg.measures.mu_per_component(jnp.nan_to_num(filled), labels, count)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_sensitivity_has_no_sources_in_padding(graphs):
+    cases = graphs_and_features(graphs.directed(), fill=0.0)
+    found = []
+    for graph, x in cases:
+        x = np.pad(x, ((0, 0), (0, 1)))[:, :D]
+        found.append(jg.sensitivity(lambda h, P=graph.propagation: jnp.tanh(P @ h), x, graph))
+    alone, padded = found
+    np.testing.assert_array_equal(padded.sources, np.arange(N))
+    np.testing.assert_allclose(padded.norms[:, :N], alone.norms, rtol=0, atol=1e-12)
+    for one, other in zip(by_distance(padded), by_distance(alone), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+    graph, x = cases[1]
+    assert jg.sensitivity(lambda h: h, x, graph, sources=N).sources.tolist() == list(range(N))
+    with pytest.raises(ValueError, match=r"^sources=13: a graph of 12 nodes has 0 to 12 of them$"):
+        jg.sensitivity(lambda h: h, x, graph, sources=N + 1)
 
 
 def test_geometry_and_gap_are_those_of_the_graph(graphs):

@@ -1,10 +1,12 @@
 import itertools
+from functools import partial
 
 import jraph
 import networkx as nx
 import numpy as np
 import pytest
 
+import jaxgnn as jg
 from jaxgnn.rewiring import _candidates, _neighbours, balanced_forman, fosr, sdrf
 
 RANDOM = [
@@ -382,6 +384,12 @@ def test_refuses_options_of_one():
         sdrf(graph, steps=1, remove_above=float("nan"))
     with pytest.raises(ValueError, match="edge 1 -> 2 has no edge back"):
         balanced_forman(as_tuple([0, 1, 1], [1, 0, 2], 3))
+
+
+def test_a_prepared_graph_is_not_rewired(graphs):
+    for rewire in (balanced_forman, partial(fosr, edges=1), partial(sdrf, steps=1)):
+        with pytest.raises(ValueError, match=r"^a jraph.GraphsTuple is rewired, before prepare\(\), not Graph$"):
+            rewire(jg.prepare(**graphs.ring(5)))
 
 
 def test_cora(cora):

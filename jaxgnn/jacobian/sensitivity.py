@@ -80,7 +80,7 @@ def sensitivity(
       f: a plain function of all nodes' features; `model.segment_fn` gives one of several layers.
       h: where it is taken.
       graph: whose edges the distances follow, from sender to receiver.
-      sources: nodes u; all when absent; an integer for that many, drawn with `seed` without repetition.
+      sources: nodes u; all but padding when absent; an integer for that many, drawn with `seed` without repetition.
       norm: "spectral" or "frobenius".
 
     Raises:
@@ -93,7 +93,7 @@ def sensitivity(
         raise ValueError(f"norm={norm!r} is not known: allowed are {', '.join(get_args(Norm))}")
     if h.ndim != 2 or h.shape[0] != n or not np.issubdtype(h.dtype, np.floating):
         raise ValueError(f"h is {h.dtype} {h.shape}: allowed are floating-point features [{n}, d] of the graph's nodes")
-    nodes = _sources(sources, n, seed)
+    nodes = _sources(sources, n, seed, np.arange(n) if graph.node_mask is None else np.flatnonzero(graph.node_mask))
     f = f if isinstance(f, Partial) else Partial(f)
     with precision(h.dtype):
         shape = jax.eval_shape(f, h).shape
@@ -140,7 +140,7 @@ def sensitivity_bound(
         if not ((numbers >= 0) & np.isfinite(numbers)).all():
             raise ValueError(f"{name}={numbers}: allowed are finite numbers of 0 and more")
     n = A.shape[0]
-    nodes = _sources(sources, n, 0)
+    nodes = _sources(sources, n, 0, np.arange(n))
     Y = np.zeros((n, nodes.size))
     Y[nodes, np.arange(nodes.size)] = 1.0
     exponents = np.zeros(nodes.size, np.int64)
@@ -177,16 +177,16 @@ def _norms(f, h, sources, norm: str):
     return jax.lax.map(of_source, sources)
 
 
-def _sources(sources: Any, n: int, seed: int) -> np.ndarray:
+def _sources(sources: Any, n: int, seed: int, real: np.ndarray) -> np.ndarray:
     if sources is None:
-        return np.arange(n, dtype=np.int32)
+        return real.astype(np.int32)
     nodes = np.asarray(sources)
     if not np.issubdtype(nodes.dtype, np.integer) or nodes.ndim > 1:
         raise ValueError(f"sources={sources!r}: allowed are node numbers [s] or how many of them")
     if nodes.ndim == 0:
-        if not 0 <= nodes <= n:
-            raise ValueError(f"sources={int(nodes)}: a graph of {n} nodes has 0 to {n} of them")
-        nodes = np.sort(np.random.default_rng(seed).choice(n, int(nodes), replace=False))
+        if not 0 <= nodes <= real.size:
+            raise ValueError(f"sources={int(nodes)}: a graph of {real.size} nodes has 0 to {real.size} of them")
+        nodes = np.sort(np.random.default_rng(seed).choice(real, int(nodes), replace=False))
     if nodes.size and not (nodes.min() >= 0 and nodes.max() < n):
         raise ValueError(f"sources {nodes.min()} to {nodes.max()}: a graph of {n} nodes has nodes 0 to {n - 1}")
     return nodes.astype(np.int32)
