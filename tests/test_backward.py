@@ -181,6 +181,18 @@ def test_what_is_no_entrywise_multiple_has_no_linear_recursion(graphs, random_va
     assert np.isfinite(found.cosine).all()
 
 
+@pytest.mark.parametrize("mixing", [0.0, 1e-3])
+def test_a_little_mixing_is_no_entrywise_multiple_either(graphs, random_variables, mixing, x64):
+    graph = jg.prepare(**graphs.star(6))
+    space = jg.StateSpace(transition="scalar", input="dense")
+    model = jg.DeepGNN(depth=3, width=3, activation="tanh", residual="ssm", ssm=space)
+    params = random_variables(model, graph, signal(6, 2))
+    params["constants"]["ssm"]["input"] = np.eye(3) + mixing * np.tri(3, k=-1)
+    found = analysed(model, params, graph, signal(6, 2))
+    for value in (found.linear_distance, found.linear_cosine):
+        assert np.isnan(value).all() if mixing else np.isfinite(value).all()
+
+
 def test_with_identity_weights_and_no_graph_all_errors_are_the_same(graphs, x64):
     graph = jg.prepare(**graphs.star(6))
     model = jg.DeepGNN(layer="mlp", depth=3, width=3, activation="identity")
