@@ -92,7 +92,7 @@ def sizes_off(X: Float[Array, "n d"], v: Float[Array, "n"]) -> Sizes:
     def off(Y):
         # The distance of Y - v c is that of Y, for any c: differences are exact where v is constant.
         D = jnp.where(v != 0, Y - v * ratio(Y[pivot], v[pivot])[None], 0)
-        return D - unit_v * (unit_v.T @ D)
+        return D - unit_v * jnp.sum(unit_v * D, axis=0, keepdims=True)
 
     return _sizes(jnp.where(v != 0, X, 0), off)
 
@@ -292,7 +292,8 @@ def _cosine(A: Array, B: Array) -> Array:
 def _alignment(A: Array, B: Array) -> Array:
     # <A A^T, B B^T> = ||A^T B||_F^2
     A, B = _unit(A), _unit(B)
-    return jnp.sum((A.T @ B) ** 2) / (norm(A.T @ A) * norm(B.T @ B))
+    gram = partial(jnp.matmul, precision="highest")
+    return jnp.sum(gram(A.T, B) ** 2) / (norm(gram(A.T, A)) * norm(gram(B.T, B)))
 
 
 def _unit(X: Array) -> Array:

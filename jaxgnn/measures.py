@@ -311,7 +311,8 @@ def _off_span(X, v):
         # The distance of X - v c is that of X, for any c.
         pivot = jnp.argmax(jnp.abs(v))
         D = Y - v[:, None] * jax.lax.stop_gradient(ratio(Y[pivot], v[pivot]))[None]
-        return magnitude.norm(D - v[:, None] * ratio(v @ D, jnp.sum(v**2))[None])
+        along = ratio(jnp.sum(v[:, None] * D, axis=0, keepdims=True), jnp.sum(v**2))
+        return magnitude.norm(D - v[:, None] * along)
 
     return homogeneous(of, 1, X, v, top=centred_top(X.dtype))
 
