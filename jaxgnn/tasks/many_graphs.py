@@ -1,5 +1,7 @@
 """Mini-batches of many small graphs, padded to one shape: one compiled program serves every batch."""
 
+import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
@@ -352,12 +354,19 @@ def _checked_counts(counts: Sequence[Any] | None, sizes: list[int], level: str) 
 
 
 def _prepared(graphs: Sequence[Any], normalisation: Normalisation, undirected: bool | None) -> list[Graph]:
-    prepared, options = [], {"normalisation": normalisation, "undirected": undirected}
+    prepared, said, options = [], set(), {"normalisation": normalisation, "undirected": undirected}
     for number, graph in enumerate(graphs):
         try:
-            made = graph if isinstance(graph, Graph) else prepare(graph, **options)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                made = graph if isinstance(graph, Graph) else prepare(graph, **options)
         except ValueError as error:
             raise ValueError(f"graph {number}: {error}") from error
+        for warning in caught:  # of each kind once, not once a graph
+            text = str(warning.message)
+            if (kind := re.sub(r"\d+", "", text)) not in said:
+                said.add(kind)
+                warnings.warn(f"graph {number}: {text}", warning.category, stacklevel=3)
         held = made.graphs_tuple.n_node.shape[0]
         if held != 1:
             raise ValueError(f"graph {number} is a batch of {held} graphs: each graph is given by itself")

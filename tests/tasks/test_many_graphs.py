@@ -507,3 +507,19 @@ def test_what_does_not_fit_is_refused_in_one_sentence(several, case):
     change, sentence = REFUSED[case]
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         make(several, **change(several))
+
+
+def test_of_many_graphs_each_kind_of_warning_is_given_once():
+    one_way = [graphs_tuple(np.arange(n), np.arange(1, n + 1), n + 1) for n in (2, 3, 4)]
+    graphs = [one_way[0], *(graph._replace(nodes=np.ones(1)) for graph in one_way[1:])]
+    options = {"split": ([0], [1], [2]), "batch_size": 1}
+    arguments = [np.ones((n, 2)) for n in (3, 4, 5)], np.array([0, 1, 0])
+    with pytest.warns(UserWarning, match="prepare") as caught:
+        jg.tasks.many_graphs(graphs, *arguments, **options)
+    assert [str(w.message)[:35] for w in caught] == [
+        "graph 0: prepare: 2 of 2 edges have",
+        "graph 1: prepare: nodes of the Grap",
+    ]
+    assert {w.filename for w in caught} == {__file__}
+    task = jg.tasks.many_graphs(one_way, *arguments, undirected=True, **options)
+    assert task.graphs.edge_mask.sum(axis=1).tolist() == [4, 6, 8]
