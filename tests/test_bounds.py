@@ -159,6 +159,18 @@ def test_cayley_turns_eigenvalues_of_the_skew_part_into_rotations(x64):
     np.testing.assert_allclose(cayley(symmetric, jnp.float64(2.0)), 2 * np.eye(4), atol=1e-14)
 
 
+@pytest.mark.parametrize("shape", [(4, 4), (3, 5), (5, 3)], ids=str)
+def test_cayley_is_its_quotient_in_this_order(shape, x64):
+    # (I + A)^-1 (I - A) and not its inverse, which has the same singular values and angles.
+    W = np.zeros((max(shape), max(shape)))
+    W[: shape[0], : shape[1]] = matrix(*shape, dtype=np.float64)
+    A, I = W - W.T, np.eye(len(W))
+    expected = 3 * np.linalg.inv(I + A) @ (I - A)
+    found = np.asarray(cayley(jnp.asarray(W[: shape[0], : shape[1]]), jnp.float64(3.0)))
+    np.testing.assert_allclose(found, expected[: shape[0], : shape[1]], rtol=0, atol=1e-13)
+    assert np.abs(found - 3 * (np.linalg.inv(I - A) @ (I + A))[: shape[0], : shape[1]]).max() > 0.1
+
+
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5)], ids=str)
 @pytest.mark.parametrize("bound", HARD)
 def test_gradients_are_central_differences(bound, shape, x64):
