@@ -54,6 +54,17 @@ def test_every_pair_of_columns_shares_a_row():
     pattern[np.arange(len(pairs))[:, None], pairs] = 1
     pattern[-1] = 1
     assert check(pattern)[1] == n
+    assert check(pattern, 3, 3)[1] == 3 * n  # eight colours of three products, and not three more for the last row
+
+
+@pytest.mark.parametrize(("rows_per_block", "heavy"), [(8, True), (12, False)])
+def test_a_row_is_taken_by_itself_where_that_needs_fewer_products(rows_per_block, heavy):
+    # A diagonal and a row of ten: ten colours, or one and the row's products.
+    pattern = np.eye(40, dtype=np.int8)
+    pattern[0, :10] = 1
+    found, products = check(pattern, rows_per_block, 1)
+    assert found.heavy.tolist() == [heavy] + [False] * 39
+    assert products == (1 + rows_per_block if heavy else 10)
 
 
 @pytest.mark.parametrize("n", [3, 30, 300])

@@ -301,7 +301,10 @@ def test_an_error_is_relative_to_the_products():
     products, _ = products_of(M, (12, 1), (12, 1))
     wrong = M.copy()
     wrong[3, 5] += 1e-6
-    assert 1e-9 < relative_error(products, sp.csr_matrix(wrong)) < 1e-5
+    error = relative_error(products, sp.csr_matrix(wrong))
+    assert 1e-9 < error < 1e-5
+    larger, _ = products_of(1e6 * M, (12, 1), (12, 1))
+    assert relative_error(larger, sp.csr_matrix(1e6 * wrong)) == pytest.approx(error, rel=1e-6)
     zero, _ = products_of(0 * M, (12, 1), (12, 1))
     assert relative_error(zero, sp.csr_matrix(M)) > 1
     assert relative_error(zero, sp.csr_matrix(0 * M)) == 0
