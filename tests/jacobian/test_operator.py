@@ -305,6 +305,17 @@ def test_outer_eigenvalues_are_those_of_lapack(k):
         assert smallest <= residual + 1e-14 * size
 
 
+def test_residuals_are_those_of_the_vectors_found(monkeypatch):
+    M = signal(12, 12)
+    values, X = np.array([0.5, 2 + 1j, -1.0]), signal(12, 3, seed=1) + 1j * signal(12, 3, seed=2)
+    X /= np.linalg.norm(X, axis=0)
+    monkeypatch.setattr(operator.sp.linalg, "eigs", lambda *_, **__: (values, X))
+    found = matrix(M).outer_eigenvalues(3)
+    order = [1, 2, 0]  # by modulus
+    np.testing.assert_array_equal(found.values, values[order])
+    np.testing.assert_allclose(found.residuals, np.linalg.norm(M @ X - X * values, axis=0)[order], rtol=1e-12)
+
+
 def test_outer_eigenvalues_in_single_precision():
     M = signal(40, 40)
     found = matrix(M.astype(np.float32)).outer_eigenvalues(4)

@@ -235,6 +235,9 @@ def test_kolmogorov_smirnov_counts_rounding_as_zero():
     exact = kolmogorov_smirnov(np.append(sigma, np.zeros(50)), law)
     assert kolmogorov_smirnov(noise, law) == exact <= RIGID / 100
     assert kolmogorov_smirnov(noise, law, tolerance=0.0) > 0.4
+    # Rounding is relative to the largest value.
+    scaled = linear_layer_law(np.array([1.0, 0.0]), shape=(50, 50), variance=1e20 / 50)
+    assert kolmogorov_smirnov(1e10 * noise, scaled) == pytest.approx(exact, rel=1e-9)
 
 
 @pytest.mark.parametrize("variance", [-1.0, np.nan, np.inf])

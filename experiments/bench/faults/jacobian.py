@@ -165,7 +165,7 @@ FAULTS: tuple[Fault, ...] = (
         ("scipy.special.comb(order - 1, j) / (j + 1)", "scipy.special.comb(order - 1, j) / (j + 1.01)"),
         ("np.sqrt(variance * max(d, e))", "np.sqrt(variance * min(d, e))"),
         ("np.abs(measured_left - left)", "0 * np.abs(measured_left - left)"),
-        ("if r > 0.1:", "if r > 1e-9:"),
+        ("if r > 0.1:", "if r > 0.9:"),
         ("r ** (j - 2) * np.sin(j * t) / j for", "r ** (j - 1) * np.sin(j * t) / j for"),
         ("min(d, e) / max(d, e), 1 - count / size", "d / e, 1 - count / size"),
         ("np.where(values <= tolerance * values.max()", "np.where(values <= tolerance"),
@@ -191,7 +191,7 @@ FAULTS: tuple[Fault, ...] = (
     *faults(
         "jaxgnn/jacobian/operator.py",
         "tests/jacobian/test_operator.py tests/jacobian/test_extremes.py tests/jacobian/test_range.py "
-        "-k 'outer or smallest or blocks or components or whole'",
+        "-k 'outer or residuals or smallest or blocks or components or whole'",
         ("np.linalg.norm(images - X * values, axis=0)", "np.linalg.norm(images - X * values, axis=0) / 2"),
         ('np.argsort(-np.abs(values), kind="stable")', 'np.argsort(-values.real, kind="stable")'),
         ("rest -= min(rows.size, columns.size)", "rest -= max(rows.size, columns.size)"),
