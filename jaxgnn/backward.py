@@ -20,6 +20,7 @@ from jaxgnn.magnitude import centred_top, norm, norm_ratio, ratio, scaled, times
 from jaxgnn.model import DeepGNN
 from jaxgnn.norms import centred, row_mean
 from jaxgnn.probe import Tapped, Trace, probe
+from jaxgnn.program import of_model
 
 # rho(t v) = rho(t) v for v > 0: the columns that are multiples of a positive vector stay so.
 _HOMOGENEOUS = ("identity", "relu", "leaky_relu")
@@ -97,7 +98,7 @@ def sizes_off(X: Float[Array, "n d"], v: Float[Array, "n"]) -> Sizes:
     return _sizes(jnp.where(v != 0, X, 0), off)
 
 
-@partial(jax.jit, static_argnums=0)
+@of_model
 def slopes(model: Tapped, params: Any, graph: Graph, x: Float[Array, "n f"]) -> Float[Array, "L n d"]:
     """d X^(l+1)_vi / d H^(l)_vi, [L, n, d]: rho'(H^(l)) (times the residual rule's factor) in a network without norms.
 

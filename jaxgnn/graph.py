@@ -13,7 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 
-from jaxgnn.arrays import Array
+from jaxgnn.arrays import Array, unshared
 from jaxgnn.edge_list import checked_edges, checked_features, checked_weights, merged, one_way, taken, with_reverses
 from jaxgnn.memory import require_memory
 from jaxgnn.normalisation import Normalisation as Normalisation
@@ -71,7 +71,7 @@ class Graph:
 
     @property
     def edge_features(self) -> Any:
-        return self.graphs_tuple.edges
+        return unshared(self.graphs_tuple.edges)
 
     def edge_matrix(self, dtype: Any) -> Float[Array, "e k"] | None:
         """The edge features as one matrix, or None. Raises ValueError where they are several arrays."""
@@ -108,7 +108,11 @@ class Graph:
     def aggregate(self, messages: Float[Array, "e ..."], how: Aggregation = "sum") -> Float[Array, "n ..."]:
         """Sum, mean or maximum of the messages on each node's incoming edges; 0 where there are none."""
         trailing = (1,) * (messages.ndim - 1)
-        mask = None if self.edge_mask is None else jnp.asarray(self.edge_mask, messages.dtype).reshape(-1, *trailing)
+        mask = (
+            None
+            if self.edge_mask is None
+            else jnp.asarray(unshared(self.edge_mask), messages.dtype).reshape(-1, *trailing)
+        )
         if how == "max":
             messages = messages if mask is None else jnp.where(mask > 0, messages, -jnp.inf)
             return segment_max(messages, self.receivers, self.num_nodes, sorted=True)

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jax.tree_util import Partial
 from jaxtyping import Float
 from matfree import decomp
 
-from jaxgnn.arrays import Array
+from jaxgnn.arrays import Array, unshared
 from jaxgnn.graph import Graph
+from jaxgnn.program import call
 
 Loss = Callable[[Array], Array]
 
@@ -64,8 +64,8 @@ def landscape(
     keys = jax.random.split(jax.random.key(seed))
     first, second = (_direction(layer_weights(params), key) for key in keys)
     axis = np.linspace(-radius, radius, points)
-    loss_fn = loss_fn if isinstance(loss_fn, Partial) else Partial(loss_fn)
-    loss = _slice(model, params, graph, jnp.asarray(x), loss_fn, first, second, axis)
+    run = partial(_slice, model, loss_fn=loss_fn)
+    loss = call(run, *unshared((params, graph)), jnp.asarray(unshared(x)), first, second, axis)
     return Landscape(axis, np.asarray(loss))
 
 
@@ -87,10 +87,10 @@ def hessian_extremes(
     """
     if steps < 2:
         raise ValueError(f"steps={steps!r}: allowed are 2 and more")
-    loss_fn = loss_fn if isinstance(loss_fn, Partial) else Partial(loss_fn)
     size = sum(np.size(W) for W in jax.tree.leaves(layer_weights(params)))
     steps = min(steps, size)
-    T, residual = _lanczos(model, params, graph, jnp.asarray(x), loss_fn, jax.random.key(seed), steps)
+    run = partial(_lanczos, model, loss_fn=loss_fn, steps=steps)
+    T, residual = call(run, *unshared((params, graph)), jnp.asarray(unshared(x)), jax.random.key(seed))
     values, vectors = np.linalg.eigh(np.asarray(T))
     # H Q = Q T + r e_last^T: the residual of a Ritz pair (theta, Q y) is ||r|| |y_last|.
     rounding = steps * np.finfo(values.dtype).eps * np.abs(values).max()
@@ -123,8 +123,7 @@ def _direction(weights: Any, key: Array) -> Any:
     return tree.unflatten([draw(W, k) for W, k in zip(leaves, jax.random.split(key, len(leaves)), strict=True)])
 
 
-@partial(jax.jit, static_argnums=0)
-def _slice(model, params, graph, x, loss_fn, first, second, axis):
+def _slice(model, params, graph, x, first, second, axis, *, loss_fn):
     weights = layer_weights(params)
 
     def at(point):
@@ -135,8 +134,7 @@ def _slice(model, params, graph, x, loss_fn, first, second, axis):
     return jax.lax.map(at, jnp.stack([i.ravel(), j.ravel()], axis=1)).reshape(i.shape)
 
 
-@partial(jax.jit, static_argnums=(0, 6))
-def _lanczos(model, params, graph, x, loss_fn, key, steps):
+def _lanczos(model, params, graph, x, key, *, loss_fn, steps):
     flat, unravel = ravel_pytree(layer_weights(params))
 
     def loss(flat):

@@ -6,7 +6,6 @@ trajectory, so that the Jacobian of a segment is the product of its layers' Jaco
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +17,7 @@ from jaxtyping import Float, Int
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
 from jaxgnn.precision import precision
+from jaxgnn.program import of_model
 from jaxgnn.sparse_features import Features, SparseFeatures
 from jaxgnn.stack import PER_LAYER, Block, Shared, residual_rule
 from jaxgnn.state_space import Matrices
@@ -153,7 +153,7 @@ def _prepared(model, params, graph, x, layer, dtype) -> tuple[_BlockFunction, An
     return _BlockFunction(model.block(), dtype), params, shared_of(model, params, graph, before.x0), before
 
 
-@partial(jax.jit, static_argnums=0)
+@of_model
 def _features_before(model: Any, params, graph: Graph, x, layer) -> _Before:
     """X^(0), X^(layer) and the rule's state there; `layer` is traced, so that one program serves every layer."""
     x0 = model.apply(params, graph, x, method="encode")
@@ -167,7 +167,7 @@ def _features_before(model: Any, params, graph: Graph, x, layer) -> _Before:
     return _Before(x0, X, state)
 
 
-@partial(jax.jit, static_argnums=0)
+@of_model
 def _states(function: _BlockFunction, common, shared: Shared, before: _Before, own, index):
     """The rule's state before each block of a segment, in a leading axis."""
 

@@ -335,7 +335,9 @@ class DeepGNN(nn.Module):
     @nn.nowrap
     def zero_taps(self, params: Any, x: Features) -> ModelTaps:
         """Taps that change nothing, of the shapes that `tapped` takes."""
-        shape, dtype = (self.blocks, x.shape[0], self.width), x.dtype
+        # The precision of x W_e + b_e: of integers, and of half precision with other parameters, not x's own.
+        dtype = jnp.result_type(x.dtype, *(W.dtype for W in jax.tree.leaves(params["params"])))
+        shape = (self.blocks, x.shape[0], self.width)
         leading = (self.blocks,) if self.share_weights else ()
         layer = params["params"].get("stack", {}).get("layer", {})  # a layer may have no parameters
         weights = jax.tree.map(lambda W: jnp.zeros(leading + W.shape, W.dtype), layer)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
+from jaxgnn.arrays import Array, unshared
 from jaxgnn.graph import Graph
 from jaxgnn.magnitude import norm
+from jaxgnn.program import frozen, is_value, of_model
 from jaxgnn.sparse_features import Features, SparseFeatures
 
 
@@ -50,21 +51,28 @@ def probe(model: Tapped, params: Any, graph: Graph, x: Features, loss_fn: Callab
     """Features, feature gradients, backward errors and weight-gradient norms of every layer.
 
     Args:
-      model: a DeepGNN, or any hashable object as `Tapped` describes.
+      model: a DeepGNN, or any object as `Tapped` describes. Linen modules of this package and of Flax are compiled once
+        for all that are equal; what contains code of anyone else is traced at every call.
       params: what `model.init` returned.
       x: [n, f] input features.
-      loss_fn: logits [n, out] -> scalar. A `jax.tree_util.Partial` of a module-level function is compiled once
-        however often it is made anew; a lambda is compiled once per object.
+      loss_fn: logits [n, out] -> scalar. Traced at every call, with what it closes over as that is then, and
+        compiled once for all losses that differ in nothing but arrays.
 
     Source: Park & Kim 2024 (G^(l)) and Keriven 2025 (B^(l)); the perturbation of every pre-activation gives
     B^(l) as its gradient.
     """
-    loss_fn = loss_fn if isinstance(loss_fn, Partial) else Partial(loss_fn)
-    x = x if isinstance(x, SparseFeatures) else jnp.asarray(x)
-    return _probe(model, params, graph, x, loss_fn)
+    x = x if isinstance(x, SparseFeatures) else jnp.asarray(unshared(x))
+    if not any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, graph, x))):
+        loss_fn = frozen(loss_fn, _logits.eval_shape(model, params, graph, x)) if is_value(model) else loss_fn
+    return _probe(model, params, graph, x, loss_fn if isinstance(loss_fn, Partial) else Partial(loss_fn))
 
 
 @partial(jax.jit, static_argnums=0)
+def _logits(model, params, graph, x):
+    return model.apply(params, graph, x, model.zero_taps(params, x), method="tapped")[0]
+
+
+@of_model
 def _probe(model, params, graph, x, loss_fn) -> Trace:
     def loss(taps):
         logits, features = model.apply(params, graph, x, taps, method="tapped")

@@ -7,17 +7,21 @@ each time, and compiled once for all traces that are equal in everything but the
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache, partial, wraps
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core import FrozenDict
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.tree_util import Partial
 
+from jaxgnn.arrays import unshared
 from jaxgnn.structure import private, structure
+
+_LIBRARIES = ("jaxgnn", "flax", "jax", "jaxlib", "optax", "numpy", "builtins")
 
 _trace_number = jax.make_user_context(None)  # in the key of all of JAX's trace caches
 
@@ -83,6 +87,8 @@ class _Differentiable:
     derivative: Program
 
     def __call__(self, constants, more, h, *rest):
+        rest = jax.tree.leaves(rest)
+
         @jax.custom_jvp
         def f(h):
             return self.value(constants, h, *rest)[0]
@@ -92,10 +98,83 @@ class _Differentiable:
         return f(h)
 
 
+def frozen(f: Callable[..., Any], h: Any, *rest: Any) -> Partial:
+    """f(h, *rest) as it is now, from and to arrays in `kept` precision; it can be differentiated in h, once."""
+    leaves, tree = jax.tree.flatten(f if isinstance(f, Partial) else Partial(f))
+    arrays, wide = [copied(a) for a in leaves], jax.ShapeDtypeStruct(h.shape, kept(h.dtype))
+
+    def function(point, *rest):
+        return jnp.asarray(tree.unflatten(arrays)(point.astype(h.dtype), *rest)).astype(wide.dtype)
+
+    return differentiable(trace(function, wide, *rest), wide, *rest)
+
+
+def kept(dtype: Any) -> np.dtype:
+    """The precision that numbers of one are kept in between two programs: float32 for half precision."""
+    return np.dtype(np.float32) if np.dtype(dtype).itemsize < 4 else np.dtype(dtype)
+
+
+def call(f: Callable[..., Any], *args: Any) -> Any:
+    """f(*args), compiled once for all f that are equal in everything but the arrays they close over."""
+    leaves, tree = jax.tree.flatten(args)
+    shapes: list[Any] = []
+
+    def flat(*leaves):
+        found, out = jax.tree.flatten(f(*tree.unflatten(leaves)))
+        shapes[:] = [out]
+        return found
+
+    closed = trace(flat, *leaves)
+    return jax.tree.unflatten(shapes[0], _run(Program.of(closed.jaxpr), closed.consts, leaves))
+
+
+def of_model(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f(model, *args) compiled once for equal models; where a model has code of a user's own, traced at every call."""
+    compiled = jax.jit(f, static_argnums=0)
+
+    @wraps(f)
+    def run(model, *args):
+        if is_value(model) or any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(args)):
+            return compiled(model, *unshared(args))
+        return call(partial(f, model), *unshared(args))
+
+    run._cache_size = compiled._cache_size
+    run.eval_shape = compiled.eval_shape
+    return run
+
+
+@partial(jax.jit, static_argnums=0)
+def _run(program: Program, constants: Any, args: Any) -> list[Any]:
+    return program(constants, *args)
+
+
+def is_value(value: Any) -> bool:
+    """Whether equal objects compute equal numbers for good: numbers, text and modules of code that does not change.
+
+    Not those with code of a user's own, which may read what can be changed.
+    """
+    if isinstance(value, str | bytes | bool | int | float | complex | np.dtype | None):
+        return True
+    if isinstance(value, tuple | list | frozenset):
+        return all(is_value(v) for v in value)
+    if isinstance(value, dict | FrozenDict):
+        return all(is_value(v) for v in value.values())
+    code = value if isinstance(value, type) or (callable(value) and not is_dataclass(value)) else type(value)
+    if (getattr(code, "__module__", None) or "").partition(".")[0] not in _LIBRARIES:
+        return False
+    return (
+        not is_dataclass(value)
+        or isinstance(value, type)
+        or all(is_value(getattr(value, field.name)) for field in fields(value) if field.name not in ("parent", "name"))
+    )
+
+
 def differentiable(closed: ClosedJaxpr, h: Any, *rest: Any) -> Partial:
     """A trace of one output as a pytree: a function of (h, *rest) that can be differentiated in h, once."""
     constants = closed.consts
-    traced = trace(lambda constants, *args: _jvp(closed.jaxpr, constants, *args), constants, h, *rest, h)
+    traced = trace(
+        lambda constants, *args: _jvp(closed.jaxpr, constants, *args), constants, h, *jax.tree.leaves(rest), h
+    )
     jaxpr, count = traced.jaxpr, len(constants)
     # The constants of f, which both programs share, come first.
     jaxpr = jaxpr.replace(constvars=[*jaxpr.invars[:count], *jaxpr.constvars], invars=jaxpr.invars[count:])

@@ -21,7 +21,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Int
 
-from jaxgnn.arrays import Array
+from jaxgnn.arrays import Array, unshared
 from jaxgnn.memory import require_memory
 from jaxgnn.segment import segment_sum
 
@@ -293,7 +293,7 @@ def multiply(
     X: Float[Array, "m d"], forward: Packed, backward: Packed | None, shape: tuple[int, int]
 ) -> Float[Array, "n d"]:
     """A X for a constant A [n, m], packed as `forward`; `backward` is A^T, None where A is symmetric."""
-    leaves, tree = jax.tree.flatten((forward, backward))
+    leaves, tree = jax.tree.flatten(unshared((forward, backward)))
     return _propagate_p.bind(X, *leaves, tree=tree, shape=shape, transpose=False)
 
 

@@ -25,7 +25,10 @@ Factorise = Callable[[float], ShiftedFactor]
 
 
 class Extremes(NamedTuple):
-    """Singular values at one end of the spectrum, with bounds.
+    """Singular values at one end of the spectrum, with bounds that count with `J.eps`.
+
+    Where f computes in less precision than h has, J itself is known to no more than a multiple of that eps times
+    sigma_1, and the bounds are as far apart.
 
     Attributes:
       values: [k], descending for "largest", ascending for "smallest".
@@ -34,7 +37,7 @@ class Extremes(NamedTuple):
         its residual: some singular value lies between them, but one above it may have been missed.
       certified: [k], whether an inertia count has shown that none was missed.
       null_dim: for "smallest", the number of singular values of at most `rank_tolerance`, by a count; else None.
-      rank_tolerance: max(M, N) eps sigma_1, eps of the precision of the products; None for "largest".
+      rank_tolerance: max(M, N) eps sigma_1, eps = `J.eps`; None for "largest".
       products: products with J and J^T that were spent.
     """
 
@@ -85,8 +88,9 @@ def largest(
         factor = factorise(shift)
         together = float(np.linalg.norm(ritz.residuals[: gaps.before])) + rounding
         lowest = values[gaps.before - 1] - together if gaps.before else np.inf
-        if factor.count == gaps.before and lowest > shift + factor.error:
-            upper = np.where(np.arange(k) < gaps.before, values[:k] + together, shift + factor.error)
+        above = shift + factor.error + rounding  # the count is of entries that are known to as much
+        if factor.count == gaps.before and lowest > above:
+            upper = np.where(np.arange(k) < gaps.before, values[:k] + together, above)
             certified[:] = True
     return Extremes(values[:k], values[:k] - rounding, upper, certified, products=ritz.products)
 

@@ -24,6 +24,7 @@ from jaxgnn.jacobian.sparse import Products
 from jaxgnn.jacobian.statistics import Statistics
 from jaxgnn.memory import require_memory
 from jaxgnn.precision import precision
+from jaxgnn.program import kept
 
 _EXACT_BELOW = 2048  # rows and columns up to which `extremes(which="smallest")` takes all singular values
 _SMALL_BLOCK = 512  # rows or columns of an independent block up to which `extremes` takes all its singular values
@@ -70,11 +71,11 @@ class LayerJacobian:
         factors: kronecker.Factors | tuple | None = None,
     ):
         h = linear.point(h)
-        self.dtype = h.dtype if h.dtype.itemsize >= 4 else np.dtype(np.float32)
+        self.dtype = kept(h.dtype)
         self._h = h.astype(self.dtype, copy=True)
         with precision(self.dtype):
             self._x64 = jnp.result_type(float) == np.float64  # f's program is in this mode
-            self._f = purity.frozen(f if isinstance(f, Partial) else Partial(f), h, self.dtype)
+            self._f = purity.frozen(f if isinstance(f, Partial) else Partial(f), h)
             value = np.asarray(linear.value(self._f, self._h))
         self._out = value.shape
         self.shape: tuple[int, int] = (value.size, h.size)
@@ -87,7 +88,8 @@ class LayerJacobian:
             self._verify_factors(self._factors)
 
     def __repr__(self) -> str:
-        return f"LayerJacobian({self.shape[0]} x {self.shape[1]}, {self.dtype})"
+        narrow = f", computed to {self.eps:.1e}" if self.eps > np.finfo(self.dtype).eps else ""
+        return f"LayerJacobian({self.shape[0]} x {self.shape[1]}, {self.dtype}{narrow})"
 
     def mv(self, v: Float[Array, "..."]) -> Float[Array, "..."]:
         """J v by one jvp: flat [N] -> [M], or in h's shape -> in f(h)'s shape."""
@@ -383,7 +385,13 @@ class LayerJacobian:
             self._restricted[0], k, rank_tolerance=rank_tolerance, top=float(top.upper[0]), factorise=self._factorise
         )
         zero = min(J.shape) - min(int(rows.sum()), int(columns.sum()))
-        return found._replace(null_dim=found.null_dim + zero, products=top.products)
+        slack = dense.ROUNDING * self.eps * float(top.values[0])  # entries are known to as much
+        return found._replace(
+            lower=found.lower - slack,
+            upper=found.upper + slack,
+            null_dim=found.null_dim + zero,
+            products=top.products,
+        )
 
     @cached_property
     def _restricted(self) -> tuple[sp.csr_matrix, Ordering]:

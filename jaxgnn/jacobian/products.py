@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxgnn.arrays import Array
-from jaxgnn.jacobian.linear import generator
+from jaxgnn.jacobian.linear import generator, point
+from jaxgnn.jacobian.rounding import coarsest_eps
 from jaxgnn.memory import require_memory
 from jaxgnn.precision import precision
+from jaxgnn.program import frozen, kept
 
 
 class Lyapunov(NamedTuple):
@@ -55,8 +56,8 @@ def lyapunov(
 
     From a random orthonormal Q_0 [N, k], Q_(l+1) R_l = J_l Q_l and exponent_i = 1/L sum_l log |(R_l)_ii|; J_l Q_l by
     jvp, all layers in one scan, so that memory grows with N k. An entry |R_ii| within 100 eps of the length of
-    its column counts as 0. At finite L the i-th sum is not log sigma_i of the product: it lags by the alignment of Q_0,
-    which 1/L makes small.
+    its column counts as 0, eps that of the least precise number between h and J_l Q_l. At finite L the i-th sum is not
+    log sigma_i of the product: it lags by the alignment of Q_0, which 1/L makes small.
 
     Args:
       step: a plain function, `model.scan_fn`'s or your own; h and step(h, inputs_l) have one shape, of N entries.
@@ -71,35 +72,36 @@ def lyapunov(
       MemoryError: the k directions do not fit.
     Source: Benettin et al. 1980; Engelken et al. 2023 for networks.
     """
-    h = np.asarray(h)
-    if not np.issubdtype(h.dtype, np.floating):
-        raise ValueError(f"h has dtype {h.dtype}: a Jacobian is taken at an array of floating-point numbers")
+    h = point(h)
     if k < 1:
         raise ValueError(f"k={k}: allowed are 1 and more")
     length, k = _length(inputs), min(k, h.size)
     require_memory(6 * h.size * k * h.dtype.itemsize, f"{k} directions of {h.size} entries", "a smaller k")
-    step = step if isinstance(step, Partial) else Partial(step)
     with precision(h.dtype):
-        shape = jax.eval_shape(step, h, jax.tree.map(lambda a: a[0], inputs)).shape
+        first = jax.tree.map(lambda a: a[0], inputs)
+        shape = jax.eval_shape(lambda *args: step(*args), h, first).shape
         if shape != h.shape:
             raise ValueError(f"step maps shape {h.shape} to {shape}: exponents need one shape, a square Jacobian")
+        fixed = frozen(step, h, first)
+        eps = max(float(jnp.finfo(h.dtype).eps), coarsest_eps(fixed.func.derivative.jaxpr))
+        h = h.astype(kept(h.dtype))
         Q = np.linalg.qr(generator(seed).standard_normal((h.size, k)))[0].astype(h.dtype)
-        outputs = _accumulate(step, h, inputs, Q)
+        outputs = _accumulate(fixed, h, inputs, Q, np.asarray(eps, h.dtype))
     history, log_norms = (np.asarray(a, np.float64) for a in outputs)
     _require_finite(history, log_norms)
     return Lyapunov(history.mean(axis=0), _standard_error(history, length), history, log_norms)
 
 
 @jax.jit
-def _accumulate(step, h, inputs, Q):
+def _accumulate(step, h, inputs, Q, eps):
     def layer(carry, inputs):
         h, Q = carry
-        h, push = jax.linearize(lambda h: jnp.asarray(step(h, inputs), h.dtype), h)
+        h, push = jax.linearize(lambda h: step(h, inputs), h)
         # Q_(l+1) R_l = Z = J_l Q_l
         Z, twos = _near_one(jax.vmap(lambda q: jnp.ravel(push(q.reshape(h.shape))), in_axes=1, out_axes=1), Q)
         Q, R = _tall_qr(Z)
         stretch = jnp.abs(jnp.diagonal(R))
-        lost = jnp.log(stretch) <= jnp.log(100 * jnp.finfo(h.dtype).eps) + jax.vmap(_log_norm, in_axes=1)(Z)
+        lost = jnp.log(stretch) <= jnp.log(100 * eps) + jax.vmap(_log_norm, in_axes=1)(Z)
         return (h, Q), (
             jnp.where(lost, -jnp.inf, jnp.log(stretch) - (twos * np.log(2)).astype(stretch.dtype)),
             _log_norm(h),

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from jaxgnn.program import copied, differentiable, trace
+from jaxgnn.program import copied, differentiable, kept, trace
 from jaxgnn.structure import structure
 
 
-def frozen(f: Partial, h: np.ndarray, kept: np.dtype) -> Partial:
-    """f as it is now: a function from and to arrays in `kept`'s precision that never changes. Nothing is compiled.
+def frozen(f: Partial, h: np.ndarray) -> Partial:
+    """f as it is now: a function that never changes, from and to arrays in `kept` precision. Nothing is compiled.
 
-    f is evaluated at h's own precision. Whether it is pure is found by tracing it twice more, once for all arrays of
-    equal shapes that are bound to it, and whether it has derivatives once for all equal programs.
+    f itself is called in h's own precision. Whether it is pure is found by tracing it twice more, once for all arrays
+    of equal shapes that are bound to it, and whether it has derivatives once for all equal programs.
 
     Raises ValueError where f does not return one array of floating-point numbers, keeps what it was given beyond its
     end, does something else the second time, has effects (callbacks, printing), or has no forward or reverse mode.
@@ -33,9 +33,9 @@ def frozen(f: Partial, h: np.ndarray, kept: np.dtype) -> Partial:
 
     def function(h):
         found = jax.core.eval_jaxpr(traced.jaxpr, traced.consts, *arrays, h.astype(point.dtype))
-        return found[0].astype(kept)
+        return found[0].astype(wide.dtype)
 
-    wide = jax.ShapeDtypeStruct(h.shape, kept)
+    wide = jax.ShapeDtypeStruct(h.shape, kept(h.dtype))
     try:
         found = differentiable(trace(function, wide), wide)
     except Exception as error:

@@ -16,6 +16,7 @@ from jaxgnn.graph import Graph
 from jaxgnn.jacobian import linear
 from jaxgnn.memory import require_memory
 from jaxgnn.precision import precision
+from jaxgnn.program import frozen, kept
 from jaxgnn.propagation import Propagation
 
 Norm = Literal["spectral", "frobenius"]
@@ -91,17 +92,16 @@ def sensitivity(
     h, n = np.asarray(h), graph.num_nodes
     if norm not in get_args(Norm):
         raise ValueError(f"norm={norm!r} is not known: allowed are {', '.join(get_args(Norm))}")
-    if h.ndim != 2 or h.shape[0] != n or not np.issubdtype(h.dtype, np.floating):
+    if h.ndim != 2 or h.shape[0] != n or not jnp.issubdtype(h.dtype, jnp.floating):
         raise ValueError(f"h is {h.dtype} {h.shape}: allowed are floating-point features [{n}, d] of the graph's nodes")
     nodes = _sources(sources, n, seed, np.arange(n) if graph.node_mask is None else np.flatnonzero(graph.node_mask))
-    f = f if isinstance(f, Partial) else Partial(f)
     with precision(h.dtype):
-        shape = jax.eval_shape(f, h).shape
+        shape = jax.eval_shape(lambda h: f(h), h).shape
         if len(shape) != 2 or shape[0] != n:
             raise ValueError(f"f(h) has shape {shape}: allowed are features [{n}, e] of the graph's nodes")
         require_memory(5 * h.shape[1] * n * shape[1] * h.dtype.itemsize, "the blocks of one source", "fewer features")
         empty = nodes.size == 0 or 0 in shape or 0 in h.shape
-        norms = np.zeros((nodes.size, n)) if empty else _scaled_norms(f, h, nodes, norm)
+        norms = np.zeros((nodes.size, n)) if empty else _scaled_norms(frozen(f, h), h, nodes, norm)
     if not np.isfinite(norms).all():
         raise ValueError("f's Jacobian at h is NaN or infinite")
     return Sensitivity(nodes, _distances(graph, nodes), norms)
@@ -156,6 +156,7 @@ def sensitivity_bound(
 
 def _scaled_norms(f: Partial, h: np.ndarray, nodes: np.ndarray, norm: Norm) -> np.ndarray:
     """Of J scaled to about 1 and back: what is 1e-35 loses entries in float32."""
+    h = h.astype(kept(h.dtype))
     twos = linear.order_of_magnitude(f, h)
     return linear.rescaled(np.asarray(_norms(linear.scaled(f, twos, h.dtype), h, nodes, norm), np.float64), -twos)
 
