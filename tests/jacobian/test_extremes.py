@@ -405,3 +405,28 @@ def test_zero_rows_and_blocks_that_are_not_square_leave_zeros(monkeypatch, exact
     found = J.extremes(3, which="smallest")
     np.testing.assert_allclose(found.values, expected[1::-1], rtol=1e-12)
     assert found.null_dim == 4
+
+
+@given(st.integers(0, 10**6), st.integers(1, 9))
+@SEARCHED
+def test_the_smallest_of_random_clusters(seed, k):
+    # By factorisations: certified bounds hold for values known by construction, and nearly all are certified.
+    rng = np.random.default_rng(seed)
+    levels = rng.choice([1.0, 0.3, 1e-2, 1e-5, 1e-8, 1e-11], 3, replace=False)
+    sigma = np.repeat(np.append(levels, 0.0), np.append(rng.integers(1, 8, 3), rng.integers(0, 6)))
+    sigma = np.sort(sigma * (1 + rng.choice([0.0, 1e-12, 1e-6]) * rng.standard_normal(sigma.size)))[::-1]
+    U, V = (np.linalg.qr(rng.standard_normal((sigma.size, sigma.size)))[0] for _ in range(2))
+    J = sp.csr_matrix((U * sigma) @ V)
+    nodes = np.arange(sigma.size) // 4
+    ordering = order(J, nodes, nodes)
+    found = extremes.smallest(
+        J, k, rank_tolerance=1e-13, top=1.01 * sigma[0], factorise=lambda s: ShiftedFactor(J, s, ordering)
+    )
+    positive = sigma[sigma > 1e-13][::-1][:k]
+    assert found.values.size == positive.size
+    rounding = 4 * sigma.size * np.finfo(float).eps * sigma[0]  # of the construction
+    assert (found.upper >= positive - rounding)[found.certified].all()
+    assert (found.lower <= positive + rounding)[found.certified].all()
+    if found.certified.any():
+        assert found.null_dim == (sigma <= 1e-13).sum()
+    assert found.certified.any() or sigma[0] < 0.1 or positive.size < k or positive[0] < 1e-10

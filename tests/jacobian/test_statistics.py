@@ -1,8 +1,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import jaxgnn as jg
+from jaxgnn.jacobian import dense
 from jaxgnn.jacobian.dense import errors
 from jaxgnn.jacobian.statistics import exact, schatten, stochastic
 
@@ -249,3 +252,23 @@ def test_stochastic_statistics_written_out(sampled, zeros):
         assert getattr(found, name) == pytest.approx((value, error), rel=1e-9), name
     assert found.spectral.value == s.max()
     assert np.isnan([found.spectral.error, *found.condition]).all()
+
+
+@given(st.integers(0, 10**6), st.sampled_from([np.float32, np.float64]))
+@settings(max_examples=100, deadline=None)
+def test_exact_statistics_of_clustered_spectra_are_within_their_errors(seed, dtype):
+    # Values known by construction; the entries are rounded to h's precision.
+    rng, m = np.random.default_rng(seed), 40
+    eps = float(np.finfo(dtype).eps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dense, "_SMALL", 24)
+        levels = np.array([1.0, 1.01 * dense._split(m), 0.9 * dense._split(m), 3e-4, 0.0])
+        sigma = np.repeat(levels, rng.multinomial(m - 1, [0.7, 0.1, 0.1, 0.05, 0.05]) + np.eye(5, dtype=int)[0])
+        U, V = (np.linalg.qr(rng.standard_normal((m, m)))[0] for _ in range(2))
+        A = ((U * sigma) @ V).astype(dtype)
+        found = exact(dense.singular_values(A), (m, m), eps)
+        truth = exact(sigma, (m, m), eps)
+    for name in ("mean_square", "variance_square", "nuclear", "frobenius", "spectral", "mean_log", "condition"):
+        value, error = getattr(found, name)
+        assert abs(value - getattr(truth, name).value) <= error, name
+    assert found.null_dim == ((sigma == 0).sum(), 0)
