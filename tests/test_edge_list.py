@@ -7,6 +7,8 @@ import jax
 import jraph
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import jaxgnn as jg
 
@@ -71,11 +73,11 @@ def test_an_asymmetric_list_is_warned_about_unless_it_is_said_what_it_is(graphs)
         "prepare: 3 of 4 edges have no edge back, so that messages go one way along them: pass undirected=True where "
         "every edge is listed once, undirected=False where this is meant"
     )
-    for given in (ONCE, {"graph": as_tuple(ONCE)}):
+    for how in (ONCE, {"graph": as_tuple(ONCE)}):
         with pytest.warns(UserWarning, match=f"^{re.escape(sentence)}$") as caught:
-            graph = jg.prepare(**given)
+            graph = jg.prepare(**how)
         assert caught[0].filename == __file__
-        equal(graph, jg.prepare(**given, undirected=False))
+        equal(graph, jg.prepare(**how, undirected=False))
     # The fault that it is about: a P that is not symmetric.
     P = graph.propagation.dense()
     assert np.abs(P - P.T).max() > 0.4
@@ -119,6 +121,34 @@ def test_an_edge_of_weight_0_is_no_edge(graphs):
     with pytest.warns(UserWarning, match="edge weights do not count in the pairs at a distance"):
         hops = jg.prepare(**graphs.path(4), weights=[1.0, 1, 0, 1, 1, 0], hops=3)
     assert [int(np.sum(hops.hop(k).edge_mask)) for k in range(3)] == [4, 2, 0]
+
+
+EDGE = st.tuples(st.integers(0, 4), st.integers(0, 4), st.sampled_from([-1.0, 0.0, 0.5, 1.0, 1.5]))
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(edges=st.lists(EDGE, max_size=14), weighted=st.booleans(), featured=st.booleans())
+def test_any_list_is_its_dense_matrix(edges, weighted, featured):
+    s, r = (np.array([e[i] for e in edges], int) for i in (0, 1))
+    w = np.array([e[2] for e in edges])
+    A = np.zeros((5, 5))
+    np.add.at(A, (r, s), w if weighted else 1)
+    A = A if weighted else (A > 0).astype(float)
+    features = np.sin(1.0 + s + r)  # the same in both directions
+    listed = as_tuple({"senders": s, "receivers": r, "num_nodes": 5}, features if featured else None)
+    options = {"weights": w if weighted else None, "normalisation": "raw", "backend": "segment"}
+    graph = jg.prepare(listed, undirected=False, **options)
+    both, there = (A != 0) & (A.T != 0), A + A.T * (A == 0)
+    np.testing.assert_array_equal(graph.propagation.dense(), A)
+    assert ends(graph) == [(u, v) for v, u in np.argwhere(A).tolist()]
+    if (both & (A != A.T)).any():
+        with pytest.raises(ValueError, match=r"^undirected=True: an edge and its reverse have different weights"):
+            jg.prepare(listed, undirected=True, **options)
+        return
+    graph = jg.prepare(listed, undirected=True, **options)
+    np.testing.assert_array_equal(graph.propagation.dense(), there)
+    if featured:
+        np.testing.assert_array_equal(graph.edge_features, np.sin(1.0 + graph.senders + graph.receivers))
 
 
 def test_weighted_says_whether_weights_differ_from_1(graphs):
