@@ -173,10 +173,10 @@ def prepare(
 
     Raises:
       MemoryError: the pairs at a distance do not fit into memory.
-      ValueError: an edge to a node that is not there, arrays that do not fit, an unknown option, a weight that is not
-        finite, or negative where degrees are needed, degrees or a P that float64 does not hold, features that are not
-        finite, duplicates with different features, two directions with different weights or features for
-        undirected=True, an asymmetric graph for "doubly".
+      ValueError: an edge to a node that is not there or in another graph, arrays that do not fit, an unknown option,
+        weights that are not finite, or negative where degrees are needed, degrees or a P that float64 does not hold,
+        features that are not finite, duplicates with different features, two directions with different weights or
+        features for undirected=True, an asymmetric graph for "doubly".
     """
     _check_options(normalisation, loops, hops, undirected, padded)
     n_node, features = None, None
@@ -197,9 +197,10 @@ def prepare(
     weights = checked_weights(weights, senders.size)
     features = checked_features(features, senders.size)
     real = _real_nodes(n_node, num_nodes, padded)
+    if n_node is not None and n_node.size > 1:
+        _check_within_graphs(senders, receivers, n_node)
     if real < num_nodes:
-        rows = _real_edges(senders, receivers, real)
-        senders, receivers, weights, features = taken((senders, receivers, weights, features), rows)
+        senders, receivers, weights, features = taken((senders, receivers, weights, features), senders < real)
     edges = merged(senders, receivers, int(num_nodes), weights, features)
     if undirected:
         edges = with_reverses(edges)
@@ -385,15 +386,12 @@ def _real_nodes(n_node: np.ndarray | None, num_nodes: int, padded: bool | None) 
     return int(n_node[: graphs[-1]].sum())
 
 
-def _real_edges(senders: np.ndarray, receivers: np.ndarray, real: int) -> np.ndarray:
-    inside = senders < real
-    wrong = np.flatnonzero(inside != (receivers < real))
+def _check_within_graphs(senders: np.ndarray, receivers: np.ndarray, n_node: np.ndarray) -> None:
+    number = np.repeat(np.arange(n_node.size), n_node)
+    wrong = np.flatnonzero(number[senders] != number[receivers])
     if wrong.size:
-        edge = wrong[0]
-        raise ValueError(
-            f"padded=True: edge {edge} joins nodes {senders[edge]} and {receivers[edge]}, of which one is padding"
-        )
-    return np.flatnonzero(inside)
+        u, v = senders[wrong[0]], receivers[wrong[0]]
+        raise ValueError(f"edge {wrong[0]} joins node {u} of graph {number[u]} and node {v} of graph {number[v]}")
 
 
 def _edges_per_graph(receivers: np.ndarray, n_node, num_nodes: int) -> np.ndarray:

@@ -249,6 +249,10 @@ def test_padding_is_masked_and_has_no_edges(graphs, normalisation, number):
     more = padded(edges, features, nodes=23, edges_in_all=50, graphs=number)
     options = {"normalisation": normalisation, "padded": True}
     found, alone = jg.prepare(more, **options), jg.prepare(as_tuple(edges, features), normalisation=normalisation)
+    if normalisation != "doubly":  # weights of the padding's edges are not looked for in the graph
+        weights = np.tile(np.linspace(0.5, 2, len(edges["senders"]) // 2), 2)
+        found = jg.prepare(more, weights=np.append(weights, np.full(50 - weights.size, 7.0)), **options)
+        alone = jg.prepare(as_tuple(edges, features), weights=weights, normalisation=normalisation)
     n = edges["num_nodes"]
     assert (found.num_nodes, found.graphs_tuple.n_node.shape) == (23, (number,))
     np.testing.assert_array_equal(found.node_mask, np.arange(23) < n)
@@ -298,5 +302,6 @@ def test_padding_that_cannot_be_is_refused(graphs):
     ):
         jg.prepare(as_tuple(graphs.ring(5)), padded=True)
     split = as_tuple(graphs.ring(5))._replace(n_node=np.int32([3, 2]))
-    with pytest.raises(ValueError, match=r"^padded=True: edge 2 joins nodes 2 and 3, of which one is padding$"):
-        jg.prepare(split, padded=True)
+    for said in (None, False, True):
+        with pytest.raises(ValueError, match=r"^edge 2 joins node 2 of graph 0 and node 3 of graph 1$"):
+            jg.prepare(split, padded=said)
