@@ -218,6 +218,14 @@ def test_ranks_of_known_singular_values(x64):
     assert measures.effective_rank(X) == pytest.approx(2**1.5, rel=1e-14)
 
 
+def test_numerical_rank_by_default_counts_above_the_larger_side_times_eps(x64):
+    rng, eps = np.random.default_rng(0), np.finfo(np.float64).eps
+    U, V = np.linalg.qr(rng.standard_normal((50, 3)))[0], np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    for last, rank in ((15 * eps, 2), (150 * eps, 3)):  # 50 eps lies between, 3 eps below both
+        for X in (U @ np.diag([1, 0.5, last]) @ V, V @ np.diag([1, 0.5, last]) @ U.T):
+            assert int(jg.measures.numerical_rank(jnp.asarray(X))) == rank
+
+
 def test_numerical_rank_counts_above_its_tolerance():
     X = jnp.diag(jnp.array([1.0, 1e-3, 1e-12]))
     assert measures.numerical_rank(X) == 2

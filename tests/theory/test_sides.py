@@ -454,6 +454,26 @@ def test_both_sides_are_those_that_the_statement_says(name, x64):
         np.testing.assert_allclose(check.rhs, rhs, rtol=1e-7, atol=1e-12 * np.max(np.abs(rhs)))
 
 
+def test_a_feature_counts_as_settled_from_its_reach_on(x64):
+    draw, ratios = draws.networks(activations=("relu",), **PLAIN | {"graphs": ("small world",)}), []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        (network,) = draw(rng, SHAPE)
+        # About as much along the constants as off them.
+        X = rng.standard_normal((10, 3)) + 3 * rng.standard_normal(3)
+        network = draws.run(network.model, network.graph, network.matrix, network.weights, X, X, rng)
+        w = written(network)
+        found = len(STATEMENTS["relu_linearity"].check(network).lhs)
+        contraction = np.max(np.abs(others(w.P)))
+        reach = np.array([np.prod(contraction * w.s[: k + 1]) * mu(w.X[0]) for k in range(w.L)])
+        ratio = np.abs(np.mean(w.H, axis=1)) / np.maximum(reach, 1e-300)[:, None]
+        if np.all(reach > 1e-8):
+            assert found == w.n * np.sum(ratio > 1)
+            ratios += ratio.ravel().tolist()
+    assert np.any((np.array(ratios) > 0.9) & (np.array(ratios) < 1))
+    assert np.any((np.array(ratios) > 1) & (np.array(ratios) < 1.1))
+
+
 def larger(what):
     """Weights larger by 1e-9, or signals of every layer but the one they start from."""
     inner = {"features": slice(1, None), "feature_grads": slice(-1), "errors": slice(-1), "weight_grads": slice(None)}

@@ -22,7 +22,7 @@ FAULTS: tuple[Fault, ...] = (
         ),
         ("max(X.shape) * eps if tolerance", "min(X.shape) * eps if tolerance"),
         ("found / jnp.sqrt(jnp.maximum(nodes_each, 1))", "found / jnp.sqrt(nodes_each + 1)"),
-        ("ratio(v @ D, jnp.sum(v**2))[None]", "ratio(v @ D, jnp.sum(jnp.abs(v)))[None]"),
+        ("keepdims=True), jnp.sum(v**2))", "keepdims=True), jnp.sum(jnp.abs(v)))"),
     ),
     *faults(
         "jaxgnn/dirichlet_form.py",

@@ -121,7 +121,6 @@ FAULTS: tuple[Fault, ...] = (
     *_of(
         "mlp_counterexample",
         ("measured, stated, 1e-9)", "measured, stated, 1e-3)"),
-        ("network.trace.errors[1:]", "network.trace.errors[:-1]"),
     ),
     *_of(
         "degree_collapse",
