@@ -4,6 +4,8 @@ f(h) = t P h W, so that J = t kron(P, W^T), written out. A public name that is n
 prints the cells and the worst error of every entry, in units of eps sigma_1.
 """
 
+import inspect
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn import jacobian
+from jaxgnn.jacobian import LayerJacobian, sensitivity_bound
 
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
 # Of eps sigma_1: what products in h's precision leave; in float64 the promise is 1e-12 sigma_1.
@@ -53,7 +55,7 @@ V = np.random.default_rng(3).standard_normal(18)
 
 
 def at_most(J, which):
-    found = J.extremes(min(3, min(J.shape)), which=which)
+    found = J.extremes(max(min(3, *J.shape), 1), which=which)
     assert (found.lower <= found.values).all()
     assert (found.values <= found.upper).all()
     return found
@@ -120,7 +122,7 @@ TABLE = {
     "density": Entry(density_error, lambda e, found: np.zeros_like(found)),
     "statistics": Entry(
         lambda J, e: np.array([J.statistics().spectral.value, J.statistics().frobenius.value / 4]),
-        lambda e, found: np.array([e.sigma.max(initial=0), np.sqrt(np.sum((e.sigma / abs(e.t)) ** 2)) * abs(e.t) / 4]),
+        lambda e, found: np.array([e.sigma.max(initial=0), np.sqrt(np.sum(e.J**2)) * abs(e.t) / 4]),
     ),
 }
 # What gives no number of J, or is a law of numbers that are given.
@@ -160,7 +162,7 @@ def matrix_of(content, scale, n, dtype):
     with np.errstate(all="ignore"):
         W, t = CONTENTS[content].astype(DTYPES[dtype]), np.asarray(scale).astype(DTYPES[dtype])
         P = np.asarray(GRAPHS[n].propagation.dense()).astype(DTYPES[dtype])
-    J = np.kron(P.astype(np.float64), W.astype(np.float64).T)
+        J = np.kron(P.astype(np.float64), W.astype(np.float64).T)
     return W, t, Exact(J, float(t), n)
 
 
@@ -168,7 +170,7 @@ def matrix_of(content, scale, n, dtype):
 def summary():
     yield
     for name, (count, units) in sorted(WORST.items()):
-        print(f"\njacobian.{name:20s} {count:4d} cells, worst {units:8.3g} eps sigma_1", end="")
+        print(f"\njacobian.{name:28s} {count:4d} cells, worst {units:8.3g} eps sigma_1", end="")
     print(f"\nall {sum(row[0] for row in WORST.values())} cells")
 
 
@@ -191,13 +193,14 @@ def test_the_table(dtype):
             continue
         J = jg.jacobian(f, h)
         for name, entry in TABLE.items():
-            WORST[name][0] += 1
+            row = WORST[f"{name}, float64" if dtype == "float64" else name]
+            row[0] += 1
             found = np.asarray(entry.ask(J, exact), np.float64)
             unit = float(jax.numpy.finfo(DTYPES[dtype]).eps) * exact.sigma.max(initial=0)
             with np.errstate(all="ignore"):
                 error = np.max(np.abs(found - entry.answer(exact, found)), initial=0)
             units = error / unit if error else 0.0
-            WORST[name][1] = max(WORST[name][1], units if dtype != "float64" else 0)
+            row[1] = max(row[1], units)
             assert units <= UNITS[dtype], (name, where, found, units)
 
 
@@ -215,7 +218,7 @@ def test_sensitivity_and_exponents(dtype, scale):
     eps = float(np.finfo(dtype).eps)
     found = jg.sensitivity(lambda h: P @ h @ W * t, h, GRAPHS[6])
     np.testing.assert_allclose(found.norms, spectral_blocks(exact), rtol=0, atol=16 * eps * exact.sigma[0])
-    bound = jacobian.sensitivity_bound(P, np.zeros(1), np.array([scale]))
+    bound = sensitivity_bound(P, np.zeros(1), np.array([scale]))
     np.testing.assert_allclose(bound.values, scale * P.dense().T, rtol=1e-14)
     Q = np.linalg.qr(S)[0].astype(dtype)
     exponents = jg.lyapunov(lambda h, _: h @ Q * t, h, np.arange(1), k=3).exponents
@@ -223,7 +226,8 @@ def test_sensitivity_and_exponents(dtype, scale):
 
 
 def test_every_entry_is_in_the_table():
-    names = {name for name in dir(jacobian.LayerJacobian) if not name.startswith("_")}
+    names = {name for name in dir(LayerJacobian) if not name.startswith("_")}
     assert names - OTHERS == TABLE.keys()
-    functions = {name for name in dir(jacobian) if callable(getattr(jacobian, name)) and name[0].islower()}
+    room = sys.modules["jaxgnn.jacobian"]
+    functions = {name for name in dir(room) if inspect.isfunction(getattr(room, name))}
     assert functions == LAWS | {"jacobian", "lyapunov", "sensitivity", "sensitivity_bound"}
