@@ -19,6 +19,7 @@ from jaxgnn.layers import LAYERS
 from jaxgnn.magnitude import centred_top, norm, norm_ratio, ratio, scaled, times_power, unit
 from jaxgnn.model import DeepGNN
 from jaxgnn.norms import centred, row_mean
+from jaxgnn.precision import nan_is_a_value
 from jaxgnn.probe import Tapped, Trace, probe
 from jaxgnn.program import of_model
 
@@ -131,7 +132,8 @@ def backward_analysis(
     shape = geometry(graph) if shape is None else shape
     trace = probe(model, params, graph, x, loss_fn)
     slope = slopes(model, params, graph, jnp.asarray(x))
-    return numbers(trace, slope, graph, shape.forward, shape.backward)
+    with nan_is_a_value():
+        return numbers(trace, slope, graph, shape.forward, shape.backward)
 
 
 @jax.jit

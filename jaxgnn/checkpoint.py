@@ -1,10 +1,14 @@
 """Checkpoints of a run: the last two states of a pytree, whole, verified, and bit for bit as they were."""
 
+import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -55,7 +59,7 @@ class Checkpoints:
         """Writes the arrays of a pytree (JAX, typed PRNG keys among them, or numpy) and keeps the last two checkpoints.
 
         Raises ValueError where a leaf is no array, `step` is not after the newest checkpoint, or the folder holds
-        checkpoints that this object neither wrote nor restored.
+        checkpoints that this object neither wrote nor restored; OSError where the disk is full.
         """
         packed = _packed(step, self._fingerprint, tree)
         whole = max(set(self._manager.all_steps()).difference(self._damaged), default=None)
@@ -65,7 +69,14 @@ class Checkpoints:
             raise ValueError(f"step={step}: the newest checkpoint is of step {whole}, allowed are later ones")
         while self._damaged:  # as the newest ones they would be kept in place of whole ones
             self._manager.delete(self._damaged.pop())
-        self._manager.save(step, args=ocp.args.PyTreeSave(packed), force=True)
+        try:
+            with _unlogged():
+                self._manager.save(step, args=ocp.args.PyTreeSave(packed), force=True)
+        except ValueError as error:  # what tensorstore makes of an error of the system
+            full = os.strerror(errno.ENOSPC)
+            if full not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, full, str(self._folder)) from error
         self._newest = step
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
@@ -100,12 +111,8 @@ class Checkpoints:
     def _read(self, step: int) -> tuple[dict[str, Any], np.ndarray]:
         """Header and data of a checkpoint; raises anything where they are not what was saved at that step."""
         host = ocp.RestoreArgs(restore_type=np.ndarray)  # for JAX arrays it would want a sharding
-        logger, nothing = logging.getLogger("absl"), logging.Filter("nothing")
-        logger.addFilter(nothing)  # what orbax raises it would log as well
-        try:
+        with _unlogged():
             stored = self._manager.restore(step, args=ocp.args.PyTreeRestore(restore_args={"state": host}))
-        finally:
-            logger.removeFilter(nothing)
         sha256, state = np.split(stored["state"], [hashlib.sha256().digest_size])
         if hashlib.sha256(state).digest() != sha256.tobytes():
             raise ValueError("its SHA-256 is another")
@@ -114,6 +121,17 @@ class Checkpoints:
         if header["step"] != step:
             raise ValueError(f"it is of step {header['step']}")
         return header, np.frombuffer(data, np.uint8)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """What orbax raises it would log as well."""
+    logger, nothing = logging.getLogger("absl"), logging.Filter("nothing")
+    logger.addFilter(nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(nothing)
 
 
 def _packed(step: int, fingerprint: str, tree: Any) -> dict[str, np.ndarray]:

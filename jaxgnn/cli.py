@@ -1,15 +1,17 @@
 """The command line: parses and delegates.
 
 Exit code 0 done, 1 a theorem's check failed, 2 bad input (one line on standard error), 3 another process of the run was
-lost, 130 interrupted (what was done is kept).
+lost, 130 interrupted and 143 terminated (what was done is kept).
 """
 
 import contextlib
+import errno
 import io
 import json
 import os
 import re
 import shlex
+import signal
 import sys
 import traceback
 import warnings
@@ -23,7 +25,7 @@ import jax
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from jaxgnn import __version__, checking, scale
+from jaxgnn import __version__, checking, interrupts, scale
 from jaxgnn import reproduction as reproducing
 from jaxgnn.checking import CheckConfig
 from jaxgnn.data import DATASETS, describe, fetch
@@ -34,6 +36,7 @@ from jaxgnn.experiments.bench.page import write_bench
 from jaxgnn.experiments.bench.suite import HEADER as HEADER_OF_BENCH
 from jaxgnn.experiments.bench.suite import BenchConfig, bench
 from jaxgnn.experiments.bench.suite import table as table_of_bench
+from jaxgnn.occupied import occupied
 from jaxgnn.optimisers import TrainConfig
 from jaxgnn.probing import ProbeConfig, Probing
 from jaxgnn.report.depth_study import headline, write_study
@@ -50,7 +53,7 @@ from jaxgnn.report.terminal import print_scores, print_table, progress_bar, tole
 from jaxgnn.report.training import HEADER, table, write_training
 from jaxgnn.report.training import headline as headline_of_training
 from jaxgnn.spectrum import Spectrum, SpectrumConfig
-from jaxgnn.storage import as_json, writable_folder, write_json
+from jaxgnn.storage import as_json, write_json
 from jaxgnn.study import Study, StudyConfig
 from jaxgnn.training import DataConfig, DevicesConfig, ModelConfig, RunConfig, Training
 
@@ -73,15 +76,16 @@ class StudyCommand:
 
     def run(self, arguments: Sequence[str]) -> None:
         study = Study(self.config, self.out or Path(f"jaxgnn-study-{self.config.dataset}"))
-        try:
-            with progress_bar() as report:
-                study.run(report)
-        except KeyboardInterrupt:
-            kept = f"{len(study.cells)} of {len(study.keys)} cells are kept in {study.out / 'cells'}"
-            raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
-        results = study.write_results()
-        arrays = {key: cell.arrays for key, cell in study.cells.items()}
-        page = write_study(study.out, results, arrays, f"jaxgnn {shlex.join(arguments)}")
+        with occupied(study.out):
+            try:
+                with progress_bar() as report:
+                    study.run(report)
+            except KeyboardInterrupt:
+                kept = f"{len(study.cells)} of {len(study.keys)} cells are kept in {study.out / 'cells'}"
+                raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
+            results = study.write_results()
+            arrays = {key: cell.arrays for key, cell in study.cells.items()}
+            page = write_study(study.out, results, arrays, f"jaxgnn {shlex.join(arguments)}")
         print_scores(results["cells"])
         print(headline(results["cells"]))
         print(f"page: {page}")
@@ -115,22 +119,26 @@ class TrainCommand:
         mesh = self.devices.start()
         training = Training(self.source, self.model, self.optimisation, self.runs, self.out or Path(name), mesh)
         kept = f"the same command goes on from {training.out / 'checkpoints'}"
-        try:
-            with progress_bar() if scale.is_first() else contextlib.nullcontext(_silent) as report:
-                steps = self.optimisation.steps
-                points = training.run(lambda done: report("training" if done else "compiling", done, steps))
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(kept) from None
-        except jax.errors.JaxRuntimeError as error:
-            if not jax.distributed.is_initialized():
-                raise
-            raise scale.ProcessLost(f"another process of the run was lost; {kept}, started in all processes") from error
-        if not scale.is_first():
-            return
-        results = training.write_results(points)
-        histories = [point.result.history for point in points]
-        record = points[results["chosen"]].result.record
-        page = write_training(training.out, results, histories, f"jaxgnn {shlex.join(arguments)}", record)
+        with contextlib.ExitStack() as stack:
+            scale.by_first(lambda: stack.enter_context(occupied(training.out)))
+            try:
+                with progress_bar() if scale.is_first() else contextlib.nullcontext(_silent) as report:
+                    steps = self.optimisation.steps
+                    points = training.run(lambda done: report("training" if done else "compiling", done, steps))
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(kept) from None
+            except jax.errors.JaxRuntimeError as error:
+                if not jax.distributed.is_initialized():
+                    raise
+                lost = f"another process of the run was lost; {kept}, started in all processes"
+                raise scale.ProcessLost(lost) from error
+            if not scale.is_first():
+                print("jaxgnn: waiting for process 0, which writes the page", file=sys.stderr, flush=True)
+                return
+            results = training.write_results(points)
+            histories = [point.result.history for point in points]
+            record = points[results["chosen"]].result.record
+            page = write_training(training.out, results, histories, f"jaxgnn {shlex.join(arguments)}", record)
         print_table(HEADER, table(results))
         print(headline_of_training(results))
         print(f"page: {page}")
@@ -160,9 +168,13 @@ class ProbeCommand:
     def run(self, arguments: Sequence[str]) -> None:
         name = f"jaxgnn-probe-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
         probing = Probing(self.source, self.model, self.optimisation, self.probe, self.out or Path(name))
-        with progress_bar() as report:
-            results = probing.run(report)
-        page = write_probing(probing.out, results, probing.arrays, f"jaxgnn {shlex.join(arguments)}")
+        with occupied(probing.out):
+            try:
+                with progress_bar() as report:
+                    results = probing.run(report)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"the same command goes on from {probing.out}") from None
+            page = write_probing(probing.out, results, probing.arrays, f"jaxgnn {shlex.join(arguments)}")
         print_table(HEADER_OF_PROBING, table_of_probing(results))
         print(results["headline"])
         print(f"page: {page}")
@@ -192,8 +204,12 @@ class SpectrumCommand:
     def run(self, arguments: Sequence[str]) -> None:
         name = f"jaxgnn-spectrum-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
         spectrum = Spectrum(self.source, self.model, self.optimisation, self.spectra, self.out or Path(name))
-        results = spectrum.run(lambda line: print(line, file=sys.stderr, flush=True))
-        page = write_spectrum(spectrum.out, results, spectrum.arrays, f"jaxgnn {shlex.join(arguments)}")
+        with occupied(spectrum.out):
+            try:
+                results = spectrum.run(_say)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"the same command goes on from {spectrum.out / 'cells'}") from None
+            page = write_spectrum(spectrum.out, results, spectrum.arrays, f"jaxgnn {shlex.join(arguments)}")
         print_table(HEADER_OF_SPECTRUM, table_of_spectrum(results))
         print(headline_of_spectrum(results))
         print(f"page: {page}")
@@ -218,14 +234,14 @@ class CheckCommand:
 
     def run(self, arguments: Sequence[str]) -> int:
         del arguments
-        out = None if self.out is None else writable_folder(self.out)
-        with progress_bar() as report:
-            findings = checking.check(self.config, report)
-        results = checking.results(self.config, findings)
+        with contextlib.nullcontext() if self.out is None else occupied(self.out) as out:
+            with progress_bar() as report:
+                findings = checking.check(self.config, report)
+            results = checking.results(self.config, findings)
+            if out is not None:
+                write_json(out / "results.json", results)
         print_table(checking.HEADER, checking.table(findings))
         print(checking.headline(findings))
-        if out is not None:
-            write_json(out / "results.json", results)
         if self.json:
             print(as_json(results))
         return 0 if all(finding.passed for finding in findings.values()) else 1
@@ -260,17 +276,18 @@ class ReproduceCommand:
             return
         pages = {}
         for one in reproducing.chosen(self.names, self.all):
-            try:
-                with progress_bar() as report:
-                    outcome = reproducing.reproduce(one, self.preset, self.out, report)
-            except DataError as error:
-                if not self.all:
-                    raise
-                outcome = reproducing.unavailable(one, self.preset, error)
-            except KeyboardInterrupt:
-                kept = one.folder(self.preset, self.out) / "cells"
-                raise KeyboardInterrupt(f"the same command goes on from {kept}") from None
-            pages[one.name] = str(outcome.write(self.out))
+            folder = reproducing.folder_of(one, self.preset, self.out)
+            with occupied(folder):
+                try:
+                    with progress_bar() as report:
+                        outcome = reproducing.reproduce(one, self.preset, self.out, report)
+                except DataError as error:
+                    if not self.all:
+                        raise
+                    outcome = reproducing.unavailable(one, self.preset, error)
+                except KeyboardInterrupt:
+                    raise KeyboardInterrupt(f"the same command goes on from {folder / 'cells'}") from None
+                pages[one.name] = str(outcome.write(self.out))
             print(f"{one.name}: {outcome.finding.verdict}. {outcome.finding.reason}")
             print(f"page: {pages[one.name]}", flush=True)
         if self.json:
@@ -337,10 +354,10 @@ class BenchCommand:
         if plan is not None and measured.exists():
             results = cost.read(measured)
         else:
-            writable_folder(self.out)
-            with progress_bar() as report:
-                results = bench(self.config, report)
-            page = write_bench(self.out, results, f"jaxgnn {shlex.join(arguments)}")
+            with occupied(self.out):
+                with progress_bar() as report:
+                    results = bench(self.config, report)
+                page = write_bench(self.out, results, f"jaxgnn {shlex.join(arguments)}")
             print_table(HEADER_OF_BENCH, table_of_bench(results))
             print(headline_of_bench(results))
             print(f"page: {page}")
@@ -429,19 +446,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     warnings.showwarning = lambda message, *_: print(f"jaxgnn: note: {message}", file=sys.stderr)
+    stop = interrupts.Stop()
     try:
-        return _parse(arguments).run(arguments) or 0
-    except (ValueError, MemoryError, OSError) as error:
+        command = _parse(arguments)
+        with interrupts.of_command() as stop:
+            code = command.run(arguments) or 0
+            if stop.wanted:
+                raise KeyboardInterrupt("all was done")
+        return code
+    except (ValueError, MemoryError) as error:
         return _fail(str(error), 2)
+    except OSError as error:
+        return _fail(_reason(error), 2)
     except scale.ProcessLost as error:
         return _fail(str(error), 3)
-    except KeyboardInterrupt as stop:
-        return _fail(f"interrupted: {stop or 'nothing was running'}", 130)
+    except KeyboardInterrupt as error:
+        return _fail(f"interrupted: {str(error) or 'nothing was kept'}", 128 + (stop.signal or signal.SIGINT))
     except Exception:
         if not jax.distributed.is_initialized():
             raise
         traceback.print_exc()
         return _fail("this process stopped, and the others with it", 1)
+
+
+def _reason(error: OSError) -> str:
+    """A system's error as a sentence, with the file where it is known."""
+    said = error.strerror or str(error)
+    if error.filename is not None:
+        said = f"{error.filename}: {said}"
+    if error.errno == errno.ENOSPC:
+        said = f"the disk is full, {said}; with more space the same command goes on from what is kept"
+    return said
+
+
+def _say(line: str) -> None:
+    interrupts.check()
+    print(line, file=sys.stderr, flush=True)
 
 
 def _fail(sentence: str, code: int) -> int:

@@ -1,6 +1,7 @@
-"""float64 where it is asked for, whatever JAX's global setting is, and half precision for what is kept."""
+"""What a number is, whatever JAX's global settings are: float64 where it is asked for, NaN where there is none."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import jax
@@ -17,6 +18,18 @@ HALF: dict[str, tuple[int, int]] = {"bfloat16": (8, 7), "float16": (5, 10)}
 def precision(dtype: Any) -> AbstractContextManager:
     """A context in which float64 stays float64 if `dtype` is float64; otherwise the present setting goes on."""
     return jax.enable_x64(np.dtype(dtype) == np.float64 or jnp.result_type(float) == np.float64)
+
+
+@contextmanager
+def nan_is_a_value() -> Iterator[None]:
+    """Where NaN and infinity say that there is no number: jax_debug_nans and jax_debug_infs are off."""
+    with jax.debug_nans(False), jax.debug_infs(False):
+        yield
+
+
+def debugs_numbers() -> bool:
+    """Whether the user asked JAX to stop at NaN or infinity."""
+    return bool(jax.config.jax_debug_nans or jax.config.jax_debug_infs)
 
 
 def rounded(X: Float[Array, "..."], dtype: str) -> Float[Array, "..."]:

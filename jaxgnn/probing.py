@@ -15,10 +15,11 @@ from jaxgnn.arrays import Array
 from jaxgnn.backward import Backward, Geometry, Line, Lines, backward_analysis, geometry, lines
 from jaxgnn.memory import require_memory
 from jaxgnn.model import DeepGNN
+from jaxgnn.occupied import occupied
 from jaxgnn.optimisers import TrainConfig
 from jaxgnn.precision import precision
 from jaxgnn.recorder import check_record_every, flat
-from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
+from jaxgnn.storage import environment, fingerprint, writable_folder, write_arrays, write_json
 from jaxgnn.train import STEPS_AT_ONCE, TrainResult, train
 from jaxgnn.training import DataConfig, network
 
@@ -95,7 +96,14 @@ class Probing:
         self.arrays: dict[str, np.ndarray] = {}
 
     def run(self, report: Report = lambda label, done, total: None) -> dict[str, Any]:
-        """Measures everything; writes results.json and probe.npz, and returns what the former holds."""
+        """Measures everything; writes results.json and probe.npz, and returns what the former holds.
+
+        Trainings are kept in training/, so that an interrupted run goes on where they were.
+        """
+        with occupied(self.out):
+            return self._run(report)
+
+    def _run(self, report: Report) -> dict[str, Any]:
         steps = self.optimisation.steps if "trained" in self.config.when else 0
         total = len(self.models) * (steps + len(self.config.when))
         first, done = next(iter(self.models.values())), 0
@@ -137,9 +145,11 @@ class Probing:
         return jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
 
     def _train(self, model: DeepGNN, progress: Callable[[int], None]) -> TrainResult:
-        config = self.config
+        config, optimisation = self.config, asdict(self.optimisation)
         often = {"seeds": config.seeds, "seed": config.seed, "record_every": config.record_every or None}
-        return train(model, self.task, progress=progress, **often, **asdict(self.optimisation))
+        described = fingerprint([asdict(self.configs["data"]), repr(model), optimisation, often])
+        out = self.out / "training" / described[:12]
+        return train(model, self.task, progress=progress, out=out, **often, **optimisation)
 
     def _training(self, name: str, result: TrainResult) -> dict[str, Any]:
         if result.record is not None:

@@ -11,7 +11,6 @@ import json
 import pkgutil
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgnn.data.errors import DataError
+from jaxgnn.occupied import occupied
 from jaxgnn.report.reproduction import Finding, judged, write_finding
 from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
 
@@ -133,12 +133,24 @@ def reproduce(
     Raises ValueError for a preset that there is not and for a folder that cannot be written to, DataError where a data
     set's files are missing.
     """
+    folder = folder_of(reproduction, preset, out)
+    with occupied(folder):
+        return _reproduced(reproduction, preset, folder, report)
+
+
+def folder_of(reproduction: Reproduction, preset: str, out: Path) -> Path:
+    """The preset's folder. Raises ValueError for a preset that there is not."""
     if preset not in reproduction.presets:
         raise ValueError(
             f"preset={preset!r} is not known for {reproduction.name}: allowed are {', '.join(reproduction.presets)}"
         )
+    return reproduction.folder(preset, out)
+
+
+def _reproduced(
+    reproduction: Reproduction, preset: str, folder: Path, report: Callable[[str, float, float], None] | None
+) -> Outcome:
     config = reproduction.presets[preset]
-    folder = writable_folder(reproduction.folder(preset, out))
     cells = reproduction.cells(config)
     kept = writable_folder(folder / "cells")
     measured: dict[str, dict[str, np.ndarray]] = {}
@@ -146,13 +158,25 @@ def reproduce(
         if report is not None:
             report(f"{reproduction.name}: {name}", number, len(cells))
         measured[name] = _kept(kept / f"{_file_name(name)}.npz", make)
-    where = folder / "run.json"
-    if not where.exists():
-        settings = {"name": reproduction.name, "preset": preset, "config": asdict(config)}
-        write_json(where, settings | environment())
+    settings = {"name": reproduction.name, "preset": preset, "config": asdict(config)}
+    where = _where(folder / "run.json", settings)
     seconds = sum(float(arrays.pop("_seconds")) for arrays in measured.values())
     finding = judged(reproduction.show(config, measured), preset)
-    return Outcome(reproduction, preset, finding, seconds, json.loads(where.read_text()))
+    return Outcome(reproduction, preset, finding, seconds, where)
+
+
+def _where(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings, versions, device and commit as they were when the cells were measured; written where they are not."""
+    try:
+        stored = json.loads(path.read_bytes())
+        if isinstance(stored, dict) and settings.keys() | {"versions", "device", "commit"} <= stored.keys():
+            return stored
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        warnings.warn(f"{path} is damaged: it is written again, with what there is now", stacklevel=4)
+    write_json(path, settings | environment())
+    return json.loads(path.read_bytes())
 
 
 def unavailable(reproduction: Reproduction, preset: str, error: DataError) -> Outcome:
@@ -168,7 +192,7 @@ def _kept(path: Path, make: Callable[[], Arrays]) -> dict[str, np.ndarray]:
         return _read(path)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive raises almost anything
         warnings.warn(f"{path} is damaged ({error}): it is measured again", stacklevel=2)
     started = time.perf_counter()
     arrays = {name: np.asarray(value) for name, value in make().items()}

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -23,8 +24,9 @@ from jaxgnn.jacobian import sensitivity as node_sensitivity
 from jaxgnn.jacobian.density import smoothed
 from jaxgnn.jacobian.statistics import stochastic
 from jaxgnn.memory import host_bytes, peak_memory
+from jaxgnn.occupied import occupied
 from jaxgnn.optimisers import TrainConfig
-from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
+from jaxgnn.storage import Cell, environment, fingerprint, kept_cell, writable_folder, write_arrays, write_json
 from jaxgnn.train import train
 from jaxgnn.training import DataConfig, network
 
@@ -117,32 +119,62 @@ class Spectrum:
         """At initialisation, or where `trained` at the best validation score of one run."""
         if not self.config.trained:
             return self.model.init(jax.random.key(self.config.seed), self.task.graph, self.task.x)
-        result = train(self.model, self.task, seeds=1, seed=self.config.seed, **asdict(self.optimisation))
+        described = [asdict(self.configs["data"]), repr(self.model), asdict(self.optimisation), self.config.seed]
+        out = self.out / "training" / fingerprint(described)[:12]
+        result = train(self.model, self.task, seeds=1, seed=self.config.seed, out=out, **asdict(self.optimisation))
         return jax.tree.map(lambda a: a[0], result.params)
 
     def run(self, say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
         """Measures everything; writes results.json and spectrum.npz, and returns what the former holds.
 
-        `say` is given a line before each layer (the method, why, and its cost) and two after it: how exact it is, and
-        what it took.
+        Each layer is kept in cells/ as soon as it is measured, and a training in training/, so that an interrupted run
+        goes on where it was. `say` is given a line before each layer (the method, why, and its cost) and two after it:
+        how exact it is, and what it took.
         """
+        with occupied(self.out):
+            return self._run(say)
+
+    def _run(self, say: Callable[[str], None]) -> dict[str, Any]:
         params = self.parameters()
         layers = []
         for layer in self.layers:
             try:
-                layers.append(self._layer(params, layer, say))
+                layers.append(self._kept(f"layer {layer}", params, say, partial(self._layer, params, layer, say)))
             except ValueError as error:  # features that overflow have no Jacobian
                 say(f"layer {layer}: {error}")
                 layers.append({"layer": layer, "error": str(error)})
+        depth = None
+        if self.config.exponents:
+            depth = self._kept("through depth", params, say, partial(self._through_depth, params, say))
         results = {
             "config": {name: asdict(config) for name, config in self.configs.items()},
             "layers": layers,
-            "depth": self._through_depth(params, say) if self.config.exponents else None,
+            "depth": depth,
         }
         results |= environment()
         write_arrays(self.out / "spectrum.npz", self.arrays)
         write_json(self.out / "results.json", results)
         return results
+
+    def _kept(self, name: str, params: Any, say: Callable[[str], None], measure: Callable[[], Any]) -> dict[str, Any]:
+        """What `measure` returns, and the arrays it adds, from cells/ where they are kept."""
+        config = {option: value for option, value in asdict(self.config).items() if option not in ("at", "trained")}
+        measured = False
+
+        def cell() -> Cell:
+            nonlocal measured
+            measured, before = True, set(self.arrays)
+            summary = measure()
+            return Cell(summary, {n: array for n, array in self.arrays.items() if n not in before})
+
+        folder = writable_folder(self.out / "cells")
+        found = kept_cell(
+            folder / name.replace(" ", "-"), fingerprint([repr(self.model), config], (params, self.task)), cell
+        )
+        if not measured:
+            say(f"{name}: kept from before")
+        self.arrays |= found.arrays
+        return found.summary
 
     def _layer(self, params: Any, layer: int, say: Callable[[str], None]) -> dict[str, Any]:
         f, h = self.model.layer_fn(params, self.task.graph, self.task.x, layer=layer, dtype=self.config.precision)

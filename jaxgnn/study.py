@@ -3,12 +3,11 @@
 import hashlib
 import json
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +23,11 @@ from jaxgnn.jacobian import jacobian
 from jaxgnn.memory import require_memory
 from jaxgnn.model import DeepGNN
 from jaxgnn.norms import NORMS
+from jaxgnn.occupied import occupied
+from jaxgnn.precision import nan_is_a_value
 from jaxgnn.probe import probe
 from jaxgnn.residuals import RESIDUALS
-from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
+from jaxgnn.storage import Cell, environment, kept_cell, writable_folder, write_json
 from jaxgnn.tasks import NodeClassification, node_classification
 from jaxgnn.tasks.node_classification import masked_cross_entropy
 from jaxgnn.train import SweepPoint, TrainConfig, sweep
@@ -139,13 +140,6 @@ class StudyConfig:
 Report = Callable[[str, float, float], None]  # a cell's label, work done and in all, in layer-steps
 
 
-class Cell(NamedTuple):
-    """One cell's numbers (`summary`, a row of results.json) and its arrays (by name, with the state in front)."""
-
-    summary: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-
-
 class Study:
     """A study in a folder: cells/ holds what is done, so that the same study goes on where it was interrupted.
 
@@ -172,6 +166,10 @@ class Study:
 
     def run(self, report: Report | None = None) -> None:
         """Trains and probes every cell that the folder does not hold yet."""
+        with occupied(self.out):
+            self._run(report)
+
+    def _run(self, report: Report | None) -> None:
         folder = writable_folder(self.out / "cells")
         work = {key: key[0] * self._runs(key[1]) * self.config.steps for key in self.keys}
         done = 0.0
@@ -179,7 +177,7 @@ class Study:
             label = f"depth {key[0]}, {key[1]}"
             tell = _reporter(report, label, done, sum(work.values()), work[key] / self.config.steps)
             tell(0)
-            self.cells[key] = _cached(
+            self.cells[key] = kept_cell(
                 folder / self._name(key), self._fingerprint(key), partial(self._run_cell, key, tell)
             )
             done += work[key]
@@ -267,7 +265,8 @@ class Study:
         arrays = {f"history/{name}": values for name, values in best.result.history._asdict().items()}
         for state in STATES:
             params = best.result.initial_params if state == "initial" else best.result.final_params
-            measured = _measure_seeds(model, params, self.task)
+            with nan_is_a_value():
+                measured = _measure_seeds(model, params, self.task)
             arrays |= {f"{state}/{name}": np.asarray(values) for name, values in measured.items()}
             first = jax.tree.map(lambda a: a[0], params)
             for layer in sorted({0, model.depth // 2, model.depth - 1}):
@@ -339,29 +338,3 @@ def _reporter(report: Report | None, label: str, done: float, total: float, per_
             report(label, done + per_step * steps, total)
 
     return tell
-
-
-def _cached(stem: Path, fingerprint: str, run: Callable[[], Cell]) -> Cell:
-    """The cell from its two files where they are there and whole; otherwise it is run and written, the JSON last.
-
-    The fingerprint is part of the name, so that a study with other options in the same folder overwrites nothing.
-    """
-    stem = stem.with_name(f"{stem.name}-{fingerprint[:12]}")
-    summary_file, arrays_file = Path(f"{stem}.json"), Path(f"{stem}.npz")
-    try:
-        stored = json.loads(summary_file.read_text())
-        if stored["fingerprint"] == fingerprint:
-            with arrays_file.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                return Cell(stored["summary"], dict(archive))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        zipfile.BadZipFile,
-    ):  # nothing there, or it is damaged: run it again
-        pass
-    cell = run()
-    write_arrays(arrays_file, cell.arrays)
-    write_json(summary_file, {"fingerprint": fingerprint, "summary": cell.summary})
-    return cell

@@ -10,6 +10,7 @@ import json
 import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -21,16 +22,18 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int
 
-from jaxgnn import run, scale
+from jaxgnn import interrupts, run, scale
 from jaxgnn.arrays import Array
 from jaxgnn.checkpoint import Checkpoints
 from jaxgnn.depth_memory import checked_model
 from jaxgnn.model import NUMBERS, SCALED, DeepGNN
+from jaxgnn.occupied import occupied
 from jaxgnn.optimisers import Hyper, TrainConfig
 from jaxgnn.options import check_flag, check_known, check_seed, check_whole
+from jaxgnn.precision import debugs_numbers, nan_is_a_value
 from jaxgnn.recorder import Record, Recorder, check_record_every
 from jaxgnn.run import TrainState
-from jaxgnn.storage import environment, writable_folder, write_json, write_text
+from jaxgnn.storage import environment, write_json, write_text
 from jaxgnn.tasks.task import Metrics, Task
 
 Batching = Literal["auto", "map", "vmap"]
@@ -191,12 +194,17 @@ def sweep(
         described["record_every"] = record_every
     if (rule := getattr(task, "feature_rule", None)) is not None:
         described["features"] = rule
-    folder = None
-    if out is not None:
-        of_first = scale.by_first(lambda: _Folder(Path(out), described, task, tensorboard=tensorboard))
-        folder = of_first if scale.is_first() else _NoFolder()
-    initial, states, history, record = runs.drive(folder, progress)
-    results = runs.results(initial, states, history)
+    with ExitStack() as stack, interrupts.deferred() as stop:
+        folder = None
+        if out is not None:
+            of_first = scale.by_first(
+                lambda: _Folder(stack.enter_context(occupied(Path(out))), described, task, tensorboard=tensorboard)
+            )
+            folder = of_first if scale.is_first() else _NoFolder()
+        debugged = debugs_numbers()
+        stack.enter_context(nan_is_a_value())  # of steps not taken; a step that fails is looked for here
+        initial, states, history, record = runs.drive(folder, progress, stop, debugged=debugged)
+        results = runs.results(initial, states, history)
     slices = [slice(i * seeds, (i + 1) * seeds) for i in range(len(points))]
     split = [jax.tree.map(operator.itemgetter(of_point), results) for of_point in slices]
     if record is not None:
@@ -247,8 +255,14 @@ class _Runs(NamedTuple):
     record_every: int | None
     mesh: Mesh | None
 
-    def drive(self, folder: "_Folder | _NoFolder | None", progress) -> tuple[Any, Any, Metrics, Record | None]:
-        """The states before the first step and after the last, the history [runs, steps done], and the record."""
+    def drive(
+        self, folder: "_Folder | _NoFolder | None", progress, stop: interrupts.Stop, *, debugged: bool
+    ) -> tuple[Any, Any, Metrics, Record | None]:
+        """The states before the first step and after the last, the history [runs, steps done], and the record.
+
+        Raises KeyboardInterrupt, after a checkpoint, where any process is asked to stop, and where it is `debugged`
+        FloatingPointError when a run fails.
+        """
         program, place = self.config.without_numbers(), scale.Runs(self.mesh, self.keys.shape[0])
         task, keys, hypers = self._placed(place)
         states = _start(self.model, program, task, keys, hypers, self.one_by_one, self.mesh)
@@ -270,6 +284,8 @@ class _Runs(NamedTuple):
             recorder.take(0, initial)
         if progress is not None:
             progress(done)
+        if scale.agreed(stop.wanted):
+            raise KeyboardInterrupt
         stopped = np.asarray(place.get(states.stopped)).all()
         while done < self.config.steps and not stopped:
             states, metrics = _advance(
@@ -281,14 +297,19 @@ class _Runs(NamedTuple):
             stopped = np.asarray(place.get(states.stopped)).all()
             if recorder is not None:
                 recorder.take(done + left, place.get(states))
+            stopping = scale.agreed(stop.wanted)
             if folder is not None:
                 folder.append(done, Metrics(*(m[:, done : done + left] for m in history)))
-                finished = done + left == self.config.steps or bool(stopped)
-                if scale.agreed(finished or folder.due()):
-                    folder.save(done + left, kept(place.get(states)), at_once=finished)
+                at_once = done + left == self.config.steps or bool(stopped) or stopping
+                if scale.agreed(at_once or folder.due()):
+                    folder.save(done + left, kept(place.get(states)), at_once=at_once)
             done += left
             if progress is not None:
                 progress(done)
+            if stopping:
+                raise KeyboardInterrupt
+            if debugged:
+                _require_finite(np.asarray(place.get(states.failed)), done)
         record = None if recorder is None else recorder.record(done)
         return initial, states, Metrics(*(m[:, :done] for m in history)), record
 
@@ -361,6 +382,13 @@ def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
+def _require_finite(failed: np.ndarray, done: int) -> None:
+    """What jax_debug_nans asks for, of a program in which NaN also stands for steps that were not taken."""
+    if failed.any():
+        run = int(np.argmax(failed))
+        raise FloatingPointError(f"run {run}: a loss or a gradient is not finite within the first {done} steps")
+
+
 def _restored(folder: "_Folder | _NoFolder", like: Any) -> tuple[int, Any] | None:
     """The last checkpoint in all processes, read by the first."""
     found = scale.by_first(lambda: folder.restore(like))
@@ -385,37 +413,52 @@ class _NoFolder:
 
 
 class _Folder:
-    """config.json, history.jsonl and checkpoints/ of a run."""
+    """config.json, history.jsonl and checkpoints/ of a run, in a folder that is this process's.
 
-    def __init__(self, path: Path, config: dict[str, Any], task: Task, *, tensorboard: bool):
-        folder = writable_folder(path)
+    The checkpoints hold everything: the other two files are for people, and written anew from them.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], task: Task, *, tensorboard: bool):
         config = config | environment()
         digest = hashlib.sha256(json.dumps(_without_count(config), sort_keys=True).encode())
         digest.update(str(jax.tree.structure(task)).encode())  # the metric, the loss and whatever else is no array
         for array in map(np.asarray, jax.tree.leaves(task)):
             digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        if (folder / "config.json").exists() and "grid" not in _read_json(folder / "config.json"):
-            raise ValueError(f"{folder}/config.json is not of a run of jaxgnn; choose another folder")
-        self._checkpoints = Checkpoints(folder / "checkpoints", digest.hexdigest())
         self._config, self._config_file = config, folder / "config.json"
+        if not (folder / "checkpoints").exists():
+            self._require_own_config()
+        self._checkpoints = Checkpoints(folder / "checkpoints", digest.hexdigest())
         self._history = folder / "history.jsonl"
         self._writer = _tensorboard(folder / "tensorboard") if tensorboard else None
         self._saved = time.monotonic()
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
-        """The last checkpoint, and the history on disk cut back to it; refuses a folder of another run."""
+        """The last checkpoint, and config.json and history.jsonl as it has them; refuses a folder of another run."""
         restored = self._checkpoints.restore(like)
-        done = 0 if restored is None else restored[0]
+        lines = []
+        if restored is None:
+            self._require_own_config()
+        else:
+            done, (_, history, *_) = restored
+            lines = _lines(0, Metrics(*(m[:, :done] for m in history)))
         write_json(self._config_file, self._config)
-        kept = self._history.read_text().splitlines(keepends=True)[:done] if done and self._history.exists() else []
-        if len(kept) < done:
-            kept = [line for start in range(0, done) for line in _lines(start, _columns(restored[1][1], start))]
-        write_text(self._history, "".join(kept))
+        write_text(self._history, "".join(lines))
         return restored
+
+    def _require_own_config(self) -> None:
+        """Raises ValueError where there is a config.json that is not a run's, or damaged."""
+        if not self._config_file.exists():
+            return
+        try:
+            config = json.loads(self._config_file.read_bytes())
+        except ValueError:
+            config = None
+        if not isinstance(config, dict) or "grid" not in config:
+            raise ValueError(f"{self._config_file} is not of a run of jaxgnn; choose another folder or remove it")
 
     def append(self, done: int, metrics: Metrics) -> None:
         """Adds steps `done` and on to the history."""
-        with self._history.open("a") as file:
+        with self._history.open("a", encoding="utf-8") as file:
             file.write("".join(_lines(done, metrics)))
         if self._writer is not None:
             for name, values in metrics._asdict().items():
@@ -438,17 +481,6 @@ class _Folder:
 def _without_count(config: dict[str, Any]) -> dict[str, Any]:
     """What makes a run another one: how many devices there are does not."""
     return config | {"device": {name: value for name, value in config["device"].items() if name != "count"}}
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError:
-        return {}
-
-
-def _columns(history: Metrics, step: int) -> Metrics:
-    return Metrics(*(m[:, step : step + 1] for m in history))
 
 
 def _lines(start: int, metrics: Metrics) -> list[str]:

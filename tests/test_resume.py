@@ -1,5 +1,6 @@
 """A run that was interrupted and started again is, bit for bit, the run that was not."""
 
+import errno
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -127,6 +129,165 @@ def test_steps_after_the_last_checkpoint_are_done_again(whole, tmp_path, monkeyp
     seen = []
     result = train(tmp_path, seen.append)
     assert seen == [10, 20, 30, 40, 45]
+    assert_same_bits(result, whole)
+    assert_history_is_whole(tmp_path, result)
+
+
+@pytest.fixture
+def never_due(monkeypatch):
+    """No checkpoint but at the end, or when a run is stopped."""
+    monkeypatch.setattr(module, "_SECONDS", 3600.0)
+
+
+def signalled(number, at, seen=None):
+    """A progress that sends this process a signal when `at` steps are done."""
+
+    def progress(done):
+        if seen is not None:
+            seen.append(done)
+        if done == at:
+            signal.raise_signal(number)
+
+    return progress
+
+
+@pytest.mark.parametrize("at", [0, 10, 30])
+def test_ctrl_c_keeps_all_that_is_done(whole, tmp_path, never_due, at):
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, signalled(signal.SIGINT, at, seen))
+    assert signal.getsignal(signal.SIGINT) is before
+    kept = max(steps_kept(tmp_path), default=0)
+    assert kept == seen[-1] <= at + 10
+    assert len(lines(tmp_path)) == kept
+    seen = []
+    result = train(tmp_path, seen.append)
+    assert seen[0] == kept
+    assert_same_bits(result, whole)
+    assert_history_is_whole(tmp_path, result)
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path, never_due):
+    def progress(done):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second one came back")
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, progress)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_the_callers_own_is_left_alone(whole, tmp_path):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    try:
+        assert_same_bits(train(tmp_path, signalled(signal.SIGTERM, 20)), whole)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [1]
+
+
+def test_a_thread_trains_without_handlers(whole, tmp_path):
+    with ThreadPoolExecutor(1) as thread:
+        assert_same_bits(thread.submit(train, tmp_path).result(), whole)
+
+
+def test_sigterm_saves_and_ends_the_process_as_it_would_have(whole, tmp_path):
+    code = "import runpy, signal, sys, jaxgnn; "
+    code += f"tests = runpy.run_path({__file__!r}); "
+    code += "tests['train'](sys.argv[1], tests['signalled'](signal.SIGTERM, 20)); print('came back')"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, ""), done.stderr
+    assert steps_kept(tmp_path) == [30]
+    result = train(tmp_path)
+    assert_same_bits(result, whole)
+    assert_history_is_whole(tmp_path, result)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: raw.replace(b"0.", b"1.", 1),
+        lambda raw: raw.split(b"\n")[0] + b"\n" + raw,
+        lambda raw: raw[:50] + b"\xff\xfe" + raw[50:],
+        lambda raw: raw[:50] + "\u2028".encode() + raw[50:],
+        lambda raw: raw[:-1],
+        lambda raw: raw + raw,
+        lambda raw: b"",
+        None,
+    ],
+    ids=["a digit", "a doubled line", "no UTF-8", "U+2028", "no last newline", "twice", "empty", "removed"],
+)
+def test_the_history_is_the_checkpoints_whatever_becomes_of_the_file(finished_run, damage):
+    folder, result, right = finished_run
+    path = folder / "history.jsonl"
+    path.write_bytes(damage(right)) if damage else path.unlink()
+    assert_same_bits(train(folder), result)
+    assert path.read_bytes() == right
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    result = train(folder)
+    assert_history_is_whole(folder, result)
+    return folder, result, (folder / "history.jsonl").read_bytes()
+
+
+BAD_CONFIGS = [b"null", b"5", b'"grid"', b'["grid"]', b"", b'{"grid": ', b"\xff\xfe", b'{"of": "something else"}']
+
+
+@pytest.mark.parametrize("content", BAD_CONFIGS)
+def test_a_config_is_written_anew_beside_whole_checkpoints(finished_run, content):
+    folder, result, _ = finished_run
+    right = (folder / "config.json").read_bytes()
+    (folder / "config.json").write_bytes(content)
+    assert_same_bits(train(folder), result)
+    assert (folder / "config.json").read_bytes() == right
+
+
+@pytest.mark.parametrize("content", BAD_CONFIGS)
+def test_a_config_of_something_else_is_refused_in_a_sentence(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"config\.json is not of a run of jaxgnn; choose another folder or remove it$"
+    ):
+        train(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+    assert (tmp_path / "config.json").read_bytes() == content
+
+
+def test_two_runs_in_one_folder_are_refused_and_the_first_goes_on(whole, tmp_path):
+    refused = []
+
+    def progress(done):
+        if done == 20:
+            with ThreadPoolExecutor(1) as thread:
+                refused.append(thread.submit(train, tmp_path).exception())
+
+    result = train(tmp_path, progress)
+    assert re.search("is in use by another thread of this process: wait until it is done", str(refused[0]))
+    assert_same_bits(result, whole)
+    assert_history_is_whole(tmp_path, result)
+
+
+def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(whole, tmp_path, every_chunk, monkeypatch):
+    append = module._Folder.append
+
+    def full(self, done, metrics):
+        if done == 20:
+            with self._history.open("a") as file:
+                file.write('{"step": 20, "train')
+            raise OSError(errno.ENOSPC, "No space left on device", str(self._history))
+        append(self, done, metrics)
+
+    monkeypatch.setattr(module._Folder, "append", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(tmp_path)
+    monkeypatch.setattr(module._Folder, "append", append)
+    result = train(tmp_path)
     assert_same_bits(result, whole)
     assert_history_is_whole(tmp_path, result)
 

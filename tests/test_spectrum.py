@@ -8,6 +8,7 @@ from jaxgnn.cli import main
 from jaxgnn.jacobian import linear_layer_law
 from jaxgnn.optimisers import TrainConfig
 from jaxgnn.spectrum import Spectrum, SpectrumConfig, choose
+from jaxgnn.storage import Cell, kept_cell
 from jaxgnn.training import DataConfig, ModelConfig
 
 SMALL = {"probes": 4, "lanczos_steps": 16, "sources": 4, "exponents": 3}
@@ -115,6 +116,79 @@ def test_the_same_call_gives_the_same_numbers(tmp_path):
     assert numbers[0].keys() == numbers[1].keys()
     for name, values in numbers[0].items():
         np.testing.assert_array_equal(values, numbers[1][name], err_msg=name)
+
+
+def without_times(results):
+    """results.json without what differs from one measurement to the next."""
+    layers = [
+        {k: v for k, v in r.items() if k not in ("seconds", "seconds_of", "peak_memory", "cost")}
+        for r in results["layers"]
+    ]
+    return {k: v for k, v in results.items() if k != "commit"} | {"layers": layers}
+
+
+def test_each_layer_and_the_training_are_kept_when_a_command_is_stopped(tmp_path, monkeypatch):
+    whole = spectrum(tmp_path / "whole", trained=True, steps=20)
+    right = whole.run()
+    measure, trained, measured = Spectrum._layer, [], []
+
+    def layer(self, params, number, say):
+        measured.append(number)
+        return measure(self, params, number, say)
+
+    def train(*args, **options):
+        return jg.train(*args, **options, progress=trained.append)
+
+    monkeypatch.setattr(Spectrum, "_layer", layer)
+    monkeypatch.setattr("jaxgnn.spectrum.train", train)
+
+    def until_the_last(line):
+        if line.startswith("layer 3: exact"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        spectrum(tmp_path / "run", trained=True, steps=20).run(until_the_last)
+    assert (measured, trained) == ([0, 2, 3], [0, 10, 20])
+    measured.clear(), trained.clear()
+    said = []
+    again = spectrum(tmp_path / "run", trained=True, steps=20)
+    found = again.run(said.append)
+    assert (measured, trained) == ([3], [20])  # it was trained
+    assert said[:2] == ["layer 0: kept from before", "layer 2: kept from before"]
+    assert without_times(found) == without_times(right)
+    assert again.arrays.keys() == whole.arrays.keys()
+    for name, values in whole.arrays.items():
+        np.testing.assert_array_equal(again.arrays[name], values, err_msg=name)
+    # Other layers of the same network are measured beside those that are kept, and other options anew.
+    measured.clear()
+    spectrum(tmp_path / "run", trained=True, steps=20, at=(1, 2)).run()
+    assert measured == [1]
+    spectrum(tmp_path / "run", trained=True, steps=20, at=(2,), probes=5).run()
+    assert measured == [1, 2]
+
+
+@pytest.mark.parametrize("damage", [lambda raw: raw[:50], lambda raw: b"null", lambda raw: b"\xff" + raw])
+@pytest.mark.parametrize("ending", ["json", "npz"])
+def test_a_damaged_cell_is_measured_again(tmp_path, ending, damage):
+    first = spectrum(tmp_path, at=(1,), exponents=0)
+    right = first.run()
+    (path,) = (tmp_path / "cells").glob(f"*.{ending}")
+    path.write_bytes(damage(path.read_bytes()))
+    again = spectrum(tmp_path, at=(1,), exponents=0)
+    assert without_times(again.run()) == without_times(right)
+    np.testing.assert_array_equal(again.arrays["1/singular_values"], first.arrays["1/singular_values"])
+
+
+def test_numbers_that_are_not_finite_are_kept_as_they_are(tmp_path):
+    cell = Cell(
+        {"a": [np.inf, -np.inf, float("nan")], "b": {"c": None, "shape": (2, 3)}}, {"x": np.array([np.nan, 1j])}
+    )
+    first = kept_cell(tmp_path / "cell", "0123456789abcdef", lambda: cell)
+    again = kept_cell(tmp_path / "cell", "0123456789abcdef", lambda: pytest.fail("it is kept"))
+    for found in (first, again):
+        np.testing.assert_array_equal(found.summary["a"], cell.summary["a"])
+        assert found.summary["b"] == {"c": None, "shape": [2, 3]}
+        np.testing.assert_array_equal(found.arrays["x"], cell.arrays["x"])
 
 
 def test_the_command_writes_a_page(tmp_path, capsys):

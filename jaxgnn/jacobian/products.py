@@ -17,7 +17,7 @@ from jaxgnn.arrays import Array
 from jaxgnn.jacobian.linear import generator, point
 from jaxgnn.jacobian.rounding import coarsest_eps
 from jaxgnn.memory import require_memory
-from jaxgnn.precision import precision
+from jaxgnn.precision import nan_is_a_value, precision
 from jaxgnn.program import frozen, kept
 
 
@@ -77,7 +77,7 @@ def lyapunov(
         raise ValueError(f"k={k}: allowed are 1 and more")
     length, k = _length(inputs), min(k, h.size)
     require_memory(6 * h.size * k * h.dtype.itemsize, f"{k} directions of {h.size} entries", "a smaller k")
-    with precision(h.dtype):
+    with precision(h.dtype), nan_is_a_value():  # -inf: a direction that dies out
         first = jax.tree.map(lambda a: a[0], inputs)
         shape = jax.eval_shape(lambda *args: step(*args), h, first).shape
         if shape != h.shape:

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from jaxgnn import interrupts
+
 _IN_ASCII = str.maketrans(
     {
         **{"±": "+-", "≥": ">=", "≤": "<=", "→": "->", "∞": "inf", "√": "sqrt", "‖": "|", "∂": "d", "−": "-", "–": "-"},
@@ -39,15 +41,28 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, float, float], None]]:
-    """Gives report(label, done, total): a bar on a terminal, one line a label elsewhere; both on standard error."""
+    """Gives report(label, done, total): a bar on a terminal, one line a label elsewhere; both on standard error.
+
+    Each report is a place where an interrupted command stops.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _line_by_line()
+        yield _stopping(_line_by_line())
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         task = progress.add_task("starting", total=None)
-        yield lambda label, done, total: progress.update(task, description=label, completed=done, total=total)
+        yield _stopping(
+            lambda label, done, total: progress.update(task, description=label, completed=done, total=total)
+        )
+
+
+def _stopping(report: Callable[[str, float, float], None]) -> Callable[[str, float, float], None]:
+    def stopping(label: str, done: float, total: float) -> None:
+        interrupts.check()
+        report(label, done, total)
+
+    return stopping
 
 
 def _line_by_line() -> Callable[[str, float, float], None]:
