@@ -74,7 +74,7 @@ class SingularValueLaw:
             np.divide(1 - r, y, out=lower, where=y > 0)
             square = (1 + r - y) * (1 + r + y) * (1 - lower) * (1 + lower)
             inside = (y >= 1 - r) & (y <= 1 + r)
-            return np.sqrt(np.where(inside, square, 0.0).clip(0)) / (np.pi * self.ratio * scales)
+            return np.sqrt(np.where(inside | np.isnan(y), square, 0.0).clip(0)) / (np.pi * self.ratio * scales)
 
         return (1 - self.zero_mass) * self._mean(mixed, x)
 
@@ -100,7 +100,7 @@ class SingularValueLaw:
         """Mean over the scales of function(x, scales), in pieces of x; 0 without scales."""
         x = np.asarray(x, np.float64)
         if not self.scales.size:
-            return np.zeros_like(x)
+            return np.where(np.isnan(x), x, 0.0)
         flat, step = x.reshape(-1, 1), max(1, _PIECE // self.scales.size)
         pieces = [function(flat[i : i + step], self.scales).mean(axis=1) for i in range(0, flat.size, step)]
         return np.concatenate([np.zeros(0), *pieces]).reshape(x.shape)

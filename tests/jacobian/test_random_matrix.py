@@ -208,6 +208,14 @@ def test_quantile_inverts_the_cdf():
     assert x[-1] == pytest.approx(law.support[1])
 
 
+@pytest.mark.parametrize("shape", [(3, 3), (5, 2)])
+def test_what_is_not_a_number_has_no_density(shape):
+    law = marchenko_pastur(shape=shape, variance=1.0)
+    at = np.array([np.nan, 1.0, np.inf])
+    for values in (law.density(at), law.cdf(at)):
+        np.testing.assert_array_equal(np.isnan(values), [True, False, False])
+
+
 def test_thousands_of_scales_are_the_mean_of_single_ones():
     lambdas, x = np.linspace(0.1, 1, 3000), np.linspace(0, 2.5, 701)
     law = linear_layer_law(lambdas, shape=(8, 4), variance=1 / 8)
