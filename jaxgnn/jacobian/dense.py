@@ -15,8 +15,8 @@ from jaxgnn.precision import precision
 
 ACCURACY = 1e-12  # of sigma_1: all singular values here
 # Eigenvalues of a computed Gram matrix err by at most this times sqrt(m) eps sigma_1^2: its rounding and that of the m
-# reflections to tridiagonal form, which add up like random numbers. Clusters come near 5, other spectra hardly to 1.
-_GRAM_ERROR = 10.0
+# reflections to tridiagonal form, which add up like random numbers. Clusters come to 7, other spectra hardly to 2.
+_GRAM_ERROR = 16.0
 ROUNDING = 50  # LAPACK's singular values, and Ritz values, are known to this many eps of the largest
 _SMALL = 256  # rows of a block up to which LAPACK's SVD is as fast
 

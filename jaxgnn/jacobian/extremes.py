@@ -21,6 +21,8 @@ from jaxgnn.jacobian.sparse import Products
 _GAP = 1e-6  # of the largest value: a narrower gap is not used for a count
 _EXTRA = 8  # Ritz values beyond those asked for, to find a gap among
 
+DOUBLE = float(np.finfo(np.float64).eps)
+
 Factorise = Callable[[float], ShiftedFactor]
 
 
@@ -95,12 +97,14 @@ def largest(
     return Extremes(values[:k], values[:k] - rounding, upper, certified, products=ritz.products)
 
 
-def smallest(J: sp.csr_matrix, k: int, *, rank_tolerance: float, top: float, factorise: Factorise) -> Extremes:
+def smallest(
+    J: sp.csr_matrix, k: int, *, rank_tolerance: float, top: float, factorise: Factorise, eps: float = DOUBLE
+) -> Extremes:
     """The k smallest above `rank_tolerance`: counts find a shift s with k or a few more below, Lanczos finds those.
 
-    `top` is sigma_1 or more. Of (A - s I)^-1, the eigenvalues below -1/s belong to the values from 0 to s; there are
-    as many as the counts at the two ends differ by, so that none can be missed. Values that no shift tells apart have
-    the two shifts around them as their bounds.
+    `top` is sigma_1 or more, J's entries are known to eps of it. Of (A - s I)^-1, the eigenvalues below -1/s belong to
+    the values from 0 to s; there are as many as the counts at the two ends differ by, so that none can be missed.
+    Values that no shift tells apart have the two shifts around them as their bounds.
     """
     size = min(J.shape)
     if rank_tolerance == 0:  # J is 0
@@ -112,15 +116,16 @@ def smallest(J: sp.csr_matrix, k: int, *, rank_tolerance: float, top: float, fac
         return _none()._replace(null_dim=null_dim, rank_tolerance=rank_tolerance)
     below, above = _around(k, positive, at_zero, top, factorise)
     near = above if above.before <= _several(k) else below
-    values, together = _between(J, near, rank_tolerance, top) if near.before else (np.zeros(0), 0.0)
+    rounding = ROUNDING * eps * top
+    values, together = _between(J, near, rank_tolerance, rounding) if near.before else (np.zeros(0), 0.0)
     sure = at_zero.error < 0.5 * rank_tolerance
     sure &= near.before == 0 or bool(values[-1] + together < near.shift - near.error)
     # Those that Lanczos found, and those of which only the shifts around them are known.
     found, rest = values[:k], np.ones(max(k - values.size, 0))
     return Extremes(
         np.concatenate([found, 0.5 * (below.shift + above.shift) * rest]),
-        np.concatenate([found - together, (below.shift - below.error) * rest]),
-        np.concatenate([found + together, (above.shift + above.error) * rest]),
+        np.concatenate([found - together, (below.shift - below.error - rounding) * rest]),
+        np.concatenate([found + together, (above.shift + above.error + rounding) * rest]),
         np.full(k, sure),
         null_dim,
         rank_tolerance,
@@ -159,7 +164,7 @@ def _around(k: int, positive: int, at_zero: ShiftedFactor, top: float, factorise
     return below, above
 
 
-def _between(J: sp.csr_matrix, at: _Shift, rank_tolerance: float, top: float) -> tuple[np.ndarray, float]:
+def _between(J: sp.csr_matrix, at: _Shift, rank_tolerance: float, rounding: float) -> tuple[np.ndarray, float]:
     """The `before` singular values between the rank tolerance and a shift, ascending, and their joint residual."""
     A = sp.block_array([[None, J], [J.T, None]], format="csr")
     inverse = sp.linalg.LinearOperator(A.shape, at.factor.solve, dtype=np.float64)
@@ -171,7 +176,7 @@ def _between(J: sp.csr_matrix, at: _Shift, rank_tolerance: float, top: float) ->
     residual = float(np.linalg.norm(A @ X - X * values))
     # A value that Lanczos took twice, or took from the null space, would belong to no singular value here.
     residual = residual if values[0] > rank_tolerance else np.inf
-    return values, residual + ROUNDING * np.finfo(np.float64).eps * top
+    return values, residual + rounding
 
 
 def from_all(values: Float[np.ndarray, "K"], k: int, shape: tuple[int, int], eps: float) -> Extremes:

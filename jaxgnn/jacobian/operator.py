@@ -382,7 +382,12 @@ class LayerJacobian:
         top = self._largest(1, max_products, certify=False)
         rank_tolerance = max(self.shape) * self.eps * float(top.values[0])
         found = extremes.smallest(
-            self._restricted[0], k, rank_tolerance=rank_tolerance, top=float(top.upper[0]), factorise=self._factorise
+            self._restricted[0],
+            k,
+            rank_tolerance=rank_tolerance,
+            top=float(top.upper[0]),
+            factorise=self._factorise,
+            eps=self.eps,
         )
         zero = min(J.shape) - min(int(rows.sum()), int(columns.sum()))
         slack = dense.ROUNDING * self.eps * float(top.values[0])  # entries are known to as much

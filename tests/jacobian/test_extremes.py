@@ -260,7 +260,7 @@ def test_after_the_last_gap_the_shift_is_the_upper_bound():
     found = extremes.largest([products_of(with_values(sigma))], np.zeros(0), 6, factorise=factorise, **DOUBLE)
     assert found.certified.all()
     assert 1 < shifts[0] < 1.1
-    np.testing.assert_allclose(found.upper[2:], shifts[0] + 1e-5, rtol=1e-14)
+    np.testing.assert_allclose(found.upper[2:], shifts[0] + 1e-5 + 50 * DOUBLE["eps"] * found.values[0], rtol=1e-15)
     assert (found.upper[:2] < found.values[:2] + 1e-6).all()
 
 
@@ -310,6 +310,27 @@ def test_the_smallest_are_certified_where_no_shift_errs_too_much(at_zero, elsewh
     assert (together < 1e-9).all()
     assert (together >= 50 * DOUBLE["eps"] * 2.5).all()
     np.testing.assert_allclose(found.values - found.lower, together, rtol=0.1)
+
+
+def test_the_precision_of_the_entries_is_in_the_bounds_of_the_smallest():
+    J, ordering, _ = sparse_layer()
+    equal = sp.csr_matrix(sp.eye_array(100))
+    for matrix, at in ((J, ordering), (equal, order(equal, np.arange(100), np.arange(100)))):
+        found = [
+            extremes.smallest(
+                matrix,
+                2,
+                rank_tolerance=1e-13,
+                top=2.5,
+                factorise=lambda s, a=(matrix, at): ShiftedFactor(a[0], s, a[1]),
+                **options,
+            )
+            for options in ({}, {"eps": 1e-9})
+        ]
+        np.testing.assert_array_equal(found[0].values, found[1].values)
+        more = 50 * (1e-9 - DOUBLE["eps"]) * 2.5
+        np.testing.assert_allclose(found[1].upper - found[0].upper, more, rtol=1e-6)
+        np.testing.assert_allclose(found[0].lower - found[1].lower, more, rtol=1e-6)
 
 
 @pytest.mark.parametrize("k", [1, 4])
