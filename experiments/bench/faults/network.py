@@ -83,9 +83,15 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/model.py",
-        "tests/test_train.py -k 'dropout_and_dropedge or running_means'",
+        "tests/test_run.py -k 'dropout or DropEdge or attention'",
         ("rates = self.dropout + self.input_dropout + self.dropedge", "rates = self.dropout + self.input_dropout"),
         ("rates = self.dropout + self.input_dropout + self.dropedge", "rates = self.dropout + self.dropedge"),
+        ("rates = self.dropout + self.input_dropout + self.dropedge", "rates = self.input_dropout + self.dropedge"),
+        ('getattr(module, "attention_dropout", 1) > 0', 'getattr(module, "attention_dropout", 1) > 1'),
+    ),
+    *faults(
+        "jaxgnn/model.py",
+        "tests/test_run.py -k 'history and (norm or power)'",
         ('and self.bound != "spectral"', ""),
         ('_NORMS_WITHOUT_STATE = ("none",', '_NORMS_WITHOUT_STATE = ("none", "batch",'),
     ),

@@ -16,6 +16,22 @@ FAULTS: tuple[Fault, ...] = (
         ("[optax.clip_by_global_norm(config.clip)]", "[optax.clip(config.clip)]"),
     ),
     *faults(
+        "jaxgnn/run.py",
+        "tests/test_run.py -k 'not history'",
+        ("higher = new.val_score > old.val_score if", "higher = new.test_score > old.test_score if"),
+        ("else new.val_score < old.val_score", "else new.test_score < old.test_score"),
+        ("return higher | (tie &", "return higher | (False & tie &"),
+        ("(new.val_loss < old.val_loss)", "(new.val_loss <= old.val_loss)"),
+        ("waited >= config.patience", "waited > config.patience"),
+        ("if task.full_batch and model", "if model"),
+    ),
+    *faults(
+        "jaxgnn/train.py",
+        "tests/test_run.py -k 'last_update or between_equal or patience'",
+        ("& ~np.asarray(states.stopped)", ""),
+        ("run.better(self.task, final, best.metrics)", "run.better(self.task, best.metrics, final)"),
+    ),
+    *faults(
         "jaxgnn/remat.py",
         "tests/test_remat.py",
         ("root / 2 <= k <= 2 * root", "root / 4 <= k <= root"),
