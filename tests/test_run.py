@@ -196,3 +196,18 @@ def test_the_history_is_of_an_evaluation_pass(data, case):
     difference = abs(float(training.train_loss - evaluated.train_loss))
     if case != "power iteration":  # it has converged where training starts, and moves with the weights
         assert (difference > 1e-4) == (case in NOISY)
+
+
+def test_the_history_of_mini_batches_is_of_whole_splits():
+    """Where nothing is random in training either: a batch of it stands in for nothing."""
+    rng, ring = np.random.default_rng(0), {"senders": [0, 1, 2], "receivers": [1, 2, 0], "num_nodes": 3}
+    graph = jg.prepare(**ring, undirected=True)
+    xs, split = list(rng.standard_normal((8, 3, 2)).astype(np.float32)), ((0, 1, 2, 3), (4, 5), (6, 7))
+    task = jg.tasks.many_graphs([graph] * 8, xs, np.arange(8) % 2, split=split, batch_size=2)
+    model = jg.DeepGNN(depth=1, width=4, out=2, pool="mean")
+    assert model.same_in_training()
+    assert not task.full_batch
+    result = jg.train(model, task, seeds=1, steps=1)
+    variables = jax.tree.map(lambda a: a[0], result.initial_params)
+    evaluated = task.evaluate(lambda graph, x: model.apply(variables, graph, x))
+    np.testing.assert_allclose([m[0, 0] for m in result.history], evaluated, rtol=1e-5)

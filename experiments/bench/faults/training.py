@@ -17,7 +17,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/run.py",
-        "tests/test_run.py -k 'not history'",
+        "tests/test_run.py -k 'not evaluation_pass'",
         ("higher = new.val_score > old.val_score if", "higher = new.test_score > old.test_score if"),
         ("else new.val_score < old.val_score", "else new.test_score < old.test_score"),
         ("return higher | (tie &", "return higher | (False & tie &"),
