@@ -11,7 +11,11 @@ FAULTS: tuple[Fault, ...] = (
             "expected = len(labels) * planted.average_degree / 1.8",
         ),
         ("starts[b] + t % sizes[b]]", "starts[b] + t % sizes[a]]"),
-        ("i += i * (i + 1) // 2 <= t", "i += i * (i + 1) // 2 < t"),
+        (
+            "i += i * (i + 1) // 2 <= t",
+            "i += i * (i + 1) // 2 < t",
+            "they differ where 8 t + 1 is a square, whose root is exact for every t below 2^50",
+        ),
     ),
     *faults(
         "jaxgnn/data/planted.py",
