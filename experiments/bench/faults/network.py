@@ -18,7 +18,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/state_space.py",
-        "tests/test_state_space.py -k 'jacobian or drawn or moduli or spread_is'",
+        "tests/test_state_space.py -k 'kronecker or drawn or moduli or spread_is or spectrum or radius'",
         ("return X @ M.T if", "return X @ M if"),
         ("limit = (3 / width) ** 0.5", "limit = (1 / width) ** 0.5"),
         ("minval=1 - spread, maxval=1.0", "minval=1 - spread / 2, maxval=1.0"),
