@@ -13,6 +13,7 @@ from matfree import decomp
 
 from jaxgnn.arrays import Array, unshared
 from jaxgnn.graph import Graph
+from jaxgnn.magnitude import host_norm, norm
 from jaxgnn.program import call
 
 Loss = Callable[[Array], Array]
@@ -83,7 +84,7 @@ def hessian_extremes(
 
     By `steps` steps of Lanczos with full reorthogonalisation (matfree) on Hessian-vector products, from one random
     vector, in the precision of the parameters. The step count is cut to the number of parameters.
-    Raises ValueError for fewer than 2 steps.
+    Raises ValueError for fewer than 2 steps, and where the Hessian is not finite.
     """
     if steps < 2:
         raise ValueError(f"steps={steps!r}: allowed are 2 and more")
@@ -91,10 +92,12 @@ def hessian_extremes(
     steps = min(steps, size)
     run = partial(_lanczos, model, loss_fn=loss_fn, steps=steps)
     T, residual = call(run, *unshared((params, graph)), jnp.asarray(unshared(x)), jax.random.key(seed))
+    if not (np.isfinite(T).all() and np.isfinite(residual).all()):
+        raise ValueError("the Hessian is NaN or infinite at these weights")
     values, vectors = np.linalg.eigh(np.asarray(T))
     # H Q = Q T + r e_last^T: the residual of a Ritz pair (theta, Q y) is ||r|| |y_last|.
     rounding = steps * np.finfo(values.dtype).eps * np.abs(values).max()
-    errors = np.linalg.norm(np.asarray(residual)) * np.abs(vectors[-1]) + rounding
+    errors = host_norm(residual) * np.abs(vectors[-1]) + rounding
     return HessianExtremes(float(values[0]), float(values[-1]), float(errors[0]), float(errors[-1]), size)
 
 
@@ -117,8 +120,8 @@ def _direction(weights: Any, key: Array) -> Any:
         if W.ndim < 3:
             return jnp.zeros_like(W)
         D = jax.random.normal(key, W.shape, jnp.asarray(W).dtype)
-        length = partial(jnp.linalg.norm, axis=-2, keepdims=True)
-        return D * (length(W) / length(D))
+        length = jax.vmap(jax.vmap(norm, in_axes=-1))  # of every column of every layer
+        return D * (length(W) / length(D))[:, None]
 
     return tree.unflatten([draw(W, k) for W, k in zip(leaves, jax.random.split(key, len(leaves)), strict=True)])
 

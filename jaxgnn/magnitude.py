@@ -132,6 +132,19 @@ def norm_ratio(A: Float[Array, "..."], B: Float[Array, "..."], otherwise: float 
     return times_power(ratio(norm(A), norm(B), otherwise), a - b)
 
 
+def host_norm(X: np.ndarray, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
+    """||X||_F over all axes or some, in numpy and float64, at any scale."""
+    X = np.asarray(X, np.float64)
+    e = host_exponents(X, axis)
+    norms = np.sqrt(np.sum(np.square(np.ldexp(X, -e)), axis=axis))
+    return np.ldexp(norms, np.squeeze(e, axis=axis))
+
+
+def host_exponents(X: np.ndarray, axis: int | tuple[int, ...] | None = None) -> np.ndarray:
+    """`exponents` in numpy, over all axes or some, which stay."""
+    return np.frexp(np.max(np.abs(X), axis=axis, keepdims=True, initial=0.0, where=np.isfinite(X)))[1]
+
+
 def centred_top(dtype: Any) -> int:
     """What to scale signals to before means are taken: no sum of fewer than 2^32 rows overflows, little underflows."""
     return jnp.finfo(dtype).maxexp * 3 // 4

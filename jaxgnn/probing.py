@@ -203,7 +203,7 @@ def verdict(numbers: Mapping[str, np.ndarray]) -> dict[str, Any]:
     relative = np.median(relative, axis=0)
     least_at = int(np.argmin(np.where(np.isnan(relative), np.inf, relative)))
     least = float(relative[least_at])
-    if not np.isfinite(ratio):
+    if not np.isfinite(ratio) or not np.isfinite(least):
         words = "no gradient to speak of: it is 0 or not finite"
     else:
         size = "vanishing" if ratio < 1 / CHANGED else "exploding" if ratio > CHANGED else None
@@ -252,6 +252,8 @@ def _theory(drawn: list[Lines], numbers: Mapping[str, np.ndarray]) -> dict[str, 
         with np.errstate(all="ignore"):
             values = np.stack([line.factor for line in found if line is not None]) * measured[:, [start]]
             worst = float(np.nanmax(np.where(values > 0, measured / values, np.nan)[:, after], initial=0.0))
+        if not np.isfinite(measured).all():
+            worst = float("nan")  # what is not finite is not below a line
         broken = found[0].broken
         theory[way] = {"holds": not broken, "why": "; ".join(broken), "worst_ratio": worst, "values": values}
     return theory
@@ -274,7 +276,7 @@ def _summary(values: np.ndarray) -> Any:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{value:.3g}" if np.isfinite(value) else "not finite"
 
 
 def _loss(task: Any, logits: Array) -> Array:

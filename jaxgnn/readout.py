@@ -10,6 +10,8 @@ import optax
 import scipy.linalg as sl
 from jaxtyping import Bool, Float, Int
 
+from jaxgnn.magnitude import host_norm
+
 _LEAST_SHARE = 1e-14  # of the Hessian's trace, added to its diagonal: less cannot be told from rounding
 _MAX_DECADES = 20
 
@@ -125,8 +127,8 @@ def readout_at(
     correct = logits[np.arange(own.size), own]
     others = np.where(np.eye(b.size, dtype=bool)[own], -np.inf, logits).max(axis=1)
     norm = _gradient_norm(Z, E, train_bias)
-    scale = np.sqrt(np.sum(Z**2) + rows.size * train_bias) * np.linalg.norm(E)
-    relative = norm / scale if scale else 0.0
+    scale, error = np.hypot(host_norm(Z), np.sqrt(rows.size) * train_bias), host_norm(E)
+    relative = float(norm / scale / error) if scale and error else 0.0
     return Readout(R, b, loss, norm, relative, bool((correct > others).all()), 0)
 
 
@@ -255,7 +257,7 @@ def _newton_step(Q: np.ndarray, p: np.ndarray, G: np.ndarray, penalty: np.ndarra
 
 
 def _gradient_norm(Z: np.ndarray, E: np.ndarray, train_bias: bool) -> float:
-    return float(np.hypot(np.linalg.norm(Z.T @ E), np.linalg.norm(E.sum(axis=0)) * train_bias))
+    return float(np.hypot(host_norm(Z.T @ E), host_norm(E.sum(axis=0)) * train_bias))
 
 
 @partial(jax.jit, static_argnames="steps")

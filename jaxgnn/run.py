@@ -83,7 +83,7 @@ def step(
         metrics = current()
     else:
         metrics = jax.lax.cond(state.step % config.evaluate_every == 0, current, nothing)
-    failed = ~(jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients)))
+    failed = ~(jnp.isfinite(loss) & jax.tree.reduce(jnp.logical_and, jax.tree.map(_finite, gradients)))
 
     found = better(task, metrics, state.best.metrics) & ~failed
     best = select(found, Best(state.params, state.variables, metrics, state.step), state.best)
@@ -126,6 +126,10 @@ def better(task: Task, new: Metrics, old: Metrics) -> Array:
     tie = new.val_score == old.val_score
     higher = new.val_score > old.val_score if task.maximise else new.val_score < old.val_score
     return higher | (tie & (new.val_loss < old.val_loss))
+
+
+def _finite(array: Array) -> Array:
+    return jnp.isfinite(array).all()
 
 
 def nothing() -> Metrics:

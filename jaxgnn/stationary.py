@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph, components
+from jaxgnn.magnitude import host_exponents
 
 
 class Balance(NamedTuple):
@@ -100,6 +101,7 @@ def propagated(model: Any, graph: Graph, features: Float[np.ndarray, "L+1 n d"])
 
 def balance(A: Float[np.ndarray, "L n d"], B: Float[np.ndarray, "L n d"], v: Float[np.ndarray, "n"]) -> Balance:
     """The terms of A_k^T B^(k) for every layer, v a unit vector [n]; see `Balance`."""
+    (A, a_twos), (B, b_twos) = _scaled(A), _scaled(B)
     a, b = v @ A, v @ B
     S, T = A - v[:, None] * a[:, None], B - v[:, None] * b[:, None]
     a, b = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
@@ -108,9 +110,9 @@ def balance(A: Float[np.ndarray, "L n d"], B: Float[np.ndarray, "L n d"], v: Flo
     off = _frobenius(S.transpose(0, 2, 1) @ T)
     chance = np.sqrt((a * b) ** 2 + (_frobenius(S) * _frobenius(T)) ** 2 / (v.size - 1))
     return Balance(
-        gradient=gradient,
+        gradient=np.ldexp(gradient, a_twos + b_twos),
         ratio=_over(gradient, product),
-        output_ratio=_over(gradient, _frobenius(A) * _frobenius(B)[-1]),
+        output_ratio=np.ldexp(_over(gradient, _frobenius(A) * _frobenius(B)[-1]), b_twos - b_twos[-1]),
         mean_part=_over(a * b, product),
         off_part=_over(off, product),
         forward_off=_over(_frobenius(S), _frobenius(A)),
@@ -119,9 +121,15 @@ def balance(A: Float[np.ndarray, "L n d"], B: Float[np.ndarray, "L n d"], v: Flo
     )
 
 
+def _scaled(stacked: Float[Array, "L a b"]) -> tuple[Float[np.ndarray, "L a b"], np.ndarray]:
+    """Every layer's matrix with its largest entry near 1, and the powers of two: squares of 1e-170 would be 0."""
+    twos = host_exponents(stacked, axis=(1, 2))
+    return np.ldexp(np.asarray(stacked, np.float64), -twos), twos[:, 0, 0]
+
+
 def _frobenius(stacked: Float[Array, "L a b"]) -> Float[np.ndarray, "L"]:
     return np.linalg.norm(stacked, axis=(1, 2))
 
 
 def _over(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+    return np.divide(a, b, out=np.zeros_like(a), where=b != 0)  # NaN stays NaN

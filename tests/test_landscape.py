@@ -117,3 +117,13 @@ def test_what_spans_nothing_is_refused(point):
         landscape(*point, points=1)
     with pytest.raises(ValueError, match="steps=1"):
         hessian_extremes(*point, steps=1)
+
+
+def test_directions_of_tiny_weights_and_a_hessian_that_is_not_finite(point):
+    model, params, graph, x, loss_fn = point
+    weights = layer_weights(params)
+    drawn = [_direction(jax.tree.map(lambda W, t=t: t * W, weights), jax.random.key(1)) for t in (1.0, 2.0**-90)]
+    jax.tree.map(lambda D, E: np.testing.assert_array_equal(2.0**-90 * D, E), *drawn)
+    broken = with_layer_weights(params, jax.tree.map(lambda W: np.nan * W, weights))
+    with pytest.raises(ValueError, match="Hessian is NaN or infinite"):
+        hessian_extremes(model, broken, graph, x, loss_fn, steps=4)

@@ -10,10 +10,11 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn import memory
+from jaxgnn.backward import Line, Lines
 from jaxgnn.cli import main
 from jaxgnn.data import csbm
 from jaxgnn.optimisers import TrainConfig
-from jaxgnn.probing import ProbeConfig, Probing, headline, verdict
+from jaxgnn.probing import ProbeConfig, Probing, _theory, headline, verdict
 from jaxgnn.report.probing import table, write_probing
 from jaxgnn.report.probing_plots import Curve, curves
 from jaxgnn.training import DataConfig, ModelConfig
@@ -149,6 +150,15 @@ def test_vanishing_and_smoothing_are_told_apart(norm, relative, words):
     said = headline({"graph": {"spans": ("a", "span(1)")}, "states": {"trained": {"gcn": {"verdict": found}}}})
     assert said.startswith("After training, at layer 0: GCN's gradient has ")
     assert said.endswith(f"{words}.")
+
+
+def test_what_is_not_finite_is_neither_smooth_nor_below_a_line():
+    relative = np.full((1, 3), np.nan)
+    numbers = {"feature_grads/norm": np.array([[1e-5, 1.0, 1.0]]), "feature_grads_off/relative_mu": relative}
+    assert verdict(numbers)["words"] == "no gradient to speak of: it is 0 or not finite"
+    line = Lines(Line(np.ones(3), ()), Line(np.ones(3), ()))
+    measured = {name: np.array([[1.0, np.nan, 0.5]]) for name in ("features_off/mu", "feature_grads_off/mu")}
+    assert np.isnan(_theory([line], measured)["forward"]["worst_ratio"])
 
 
 def test_curves_leave_out_what_has_no_place_and_say_so():

@@ -55,6 +55,18 @@ def test_balance_is_what_it_says():
         assert found.off_part[k] <= found.forward_off[k] * found.backward_off[k] + 1e-15
 
 
+@pytest.mark.parametrize("power", [-900, -400, 400])
+def test_balance_has_no_scale_and_keeps_what_is_not_finite(power):
+    A, B, v = signal(2, 9, 3), signal(2, 9, 4, seed=1), np.full(9, 1 / 3)
+    found, moved = balance(A, B, v), balance(A, np.ldexp(B, power), v)
+    for name in found._fields[1:]:
+        np.testing.assert_array_equal(getattr(moved, name), getattr(found, name))
+    np.testing.assert_array_equal(moved.gradient, np.ldexp(found.gradient, power))
+    A[0, 2, 1] = np.nan
+    bad = balance(A, B, v)._replace(backward_off=np.array([np.nan, 1]))  # which is of B alone
+    assert all(np.isnan(value[0]) and np.isfinite(value[1]) for value in bad)
+
+
 def test_chance_is_the_root_mean_square_over_turns_that_keep_v():
     n, rng = 7, np.random.default_rng(0)
     A, B = signal(1, n, 2), signal(1, n, 3, seed=1)

@@ -63,7 +63,7 @@ def headline(cells: Sequence[Mapping[str, Any]]) -> str:
     """The study's finding in one or two sentences: the deepest plain network against the best remedy."""
     depth = max(cell["depth"] for cell in cells)
     deepest = [cell for cell in cells if cell["depth"] == depth]
-    best = max(deepest, key=lambda cell: cell["score_mean"])
+    best = max(deepest, key=lambda cell: _rank(cell["score_mean"]))
     plain = next((cell for cell in deepest if cell["remedy"] == "none"), None)
     said = f"At {depth} layers the best is “{_named(best)}” with test accuracy {_score(best)}."
     if plain is None or plain is best:
@@ -117,7 +117,10 @@ def _depth_section(figures: Path, depth: int, cells: Sequence[Mapping[str, Any]]
         blocks.extend(_spectrum_block(figures, depth, layer, state, cells, arrays) for state in ("initial", "trained"))
     return Section(
         f"Depth {depth}",
-        ["Dotted: at initialisation. Solid: after training. Medians over seeds; a line that ends has reached 0."],
+        [
+            "Dotted: at initialisation. Solid: after training. Medians over seeds; a line that ends has reached 0 or "
+            "is not finite."
+        ],
         figures=blocks,
     )
 
@@ -170,13 +173,15 @@ def _layer_sentence(states: Mapping[str, Mapping[str, np.ndarray]], noun: str, b
 def _change(values: np.ndarray, backward: bool) -> str:
     start, end = (values[-1], values[0]) if backward else (values[0], values[-1])
     if not (np.isfinite(start) and np.isfinite(end)):
-        return "overflow"
+        return "not finite"
     if start <= 0:
         return "0 throughout" if end <= 0 else "from 0"
     return "to 0" if end <= 0 else f"{end / start:.2g}"
 
 
 def _range(sigma: np.ndarray, everything: bool) -> str:
+    if not np.isfinite(sigma).all():
+        return "not finite"
     positive = sigma[sigma > 0]
     if not positive.size:
         return "all 0"
@@ -201,6 +206,10 @@ def _remedies(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return np.asarray([np.nan if row[name] is None else row[name] for row in rows], float)
+
+
+def _rank(score: float | None) -> float:
+    return -np.inf if score is None or np.isnan(score) else score
 
 
 def _named(cell: Mapping[str, Any]) -> str:

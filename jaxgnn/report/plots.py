@@ -52,7 +52,7 @@ def by_layer(
 ) -> Figure:
     """A positive quantity at every layer on a log scale: dotted at initialisation, solid after training.
 
-    Values of 0 have no place on a log scale: a line that ends there has reached 0 in float32.
+    Values of 0 have no place on a log scale: a line that ends there has reached 0 in float32, or is not finite.
     """
     figure, axes = new_figure(ylabel=ylabel, xlabel="layer")
     for i, name in enumerate(initial):

@@ -164,7 +164,7 @@ def _depth(figures: Path, depth: Mapping[str, Any], arrays: Arrays) -> Section:
     if "error" in depth:
         return Section("Through depth", [depth["error"]])
     exponents, errors = (arrays[f"depth/lyapunov/{name}"] for name in ("exponents", "standard_error"))
-    line = plots.Line(np.arange(1, exponents.size + 1), exponents, np.where(np.isfinite(errors), errors, 0.0))
+    line = plots.Line(np.arange(1, exponents.size + 1), exponents, np.where(np.isfinite(errors), errors, np.nan))
     svg = plots.save(draw.lyapunov_exponents({"exponents": line}), figures, "depth-lyapunov")
     first = FigureBlock(
         svg,

@@ -92,7 +92,7 @@ def _grid_section(figures: Path, results: Mapping[str, Any]) -> Section | None:
             for split, key in (("test", "score"), ("validation", "val"))
         }
         svg = plots.save(plots.by_option(lines, xlabel=name, ylabel=metric), figures, f"grid-{name}")
-        said = "; ".join(f"{name} = {row['options'][name]:g}: {row['score_mean']:.4f}" for row in shown)
+        said = "; ".join(f"{name} = {row['options'][name]:g}: {_number(row['score_mean'])}" for row in shown)
         blocks.append(FigureBlock(svg, f"Score against {name}", f"Mean test score: {said}."))
     return Section("Grid", figures=blocks) if blocks else None
 
