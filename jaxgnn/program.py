@@ -19,7 +19,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.tree_util import Partial
 
 from jaxgnn.arrays import unshared
-from jaxgnn.structure import private, structure
+from jaxgnn.structure import entries, private, structure
 
 _LIBRARIES = ("jaxgnn", "flax", "jax", "jaxlib", "optax", "numpy", "builtins")
 
@@ -30,6 +30,12 @@ def anew() -> AbstractContextManager:
     """A context in which nothing that was traced before is taken for the trace of a function, jitted ones inside it
     and the bodies of its loops among them."""
     return _trace_number(object())
+
+
+def as_traced(f: Callable[..., Any], *args: Any) -> AbstractContextManager:
+    """A context in which compiled programs are those of an equal trace of f, with equal numbers closed over."""
+    closed = trace(f, *args)
+    return _trace_number((Program.of(closed.jaxpr), tuple(entries(c) for c in closed.consts)))
 
 
 def trace(f: Callable[..., Any], *args: Any) -> ClosedJaxpr:

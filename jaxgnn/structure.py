@@ -42,7 +42,7 @@ def structure(jaxpr: Jaxpr) -> tuple[Any, ...]:
         return tuple(variable.aval for variable in variables)
 
     def read(atom):
-        return (atom.aval, _entries(atom.val)) if isinstance(atom, Literal) else numbers[atom]
+        return (atom.aval, entries(atom.val)) if isinstance(atom, Literal) else numbers[atom]
 
     inputs = (bound(jaxpr.constvars), bound(jaxpr.invars))
     lines = []
@@ -60,11 +60,11 @@ def _value(value: Any) -> Any:
     if isinstance(value, Jaxpr):
         return ("jaxpr", structure(value))
     if isinstance(value, ClosedJaxpr):
-        return ("closed", structure(value.jaxpr), tuple(_entries(c) for c in value.consts))
+        return ("closed", structure(value.jaxpr), tuple(entries(c) for c in value.consts))
     if isinstance(value, _PLAIN):
         return (kind, value)
     if isinstance(value, float | complex | np.generic | np.ndarray | jax.Array):
-        return (kind, _entries(value))
+        return (kind, entries(value))
     if isinstance(value, tuple | list):
         return (kind, tuple(_value(v) for v in value))
     if isinstance(value, dict):
@@ -86,9 +86,10 @@ def _compares(value: Any) -> bool:
     return True
 
 
-def _entries(array: Any) -> tuple[Any, ...]:
+def entries(array: Any) -> tuple[Any, ...]:
+    """An array's numbers, hashable: dtype, shape and bytes."""
     if isinstance(array, jax.Array) and jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        return (array.dtype, *_entries(jax.random.key_data(array)))
+        return (array.dtype, *entries(jax.random.key_data(array)))
     numbers = np.asarray(array)
     return (numbers.dtype, numbers.shape, numbers.tobytes())
 

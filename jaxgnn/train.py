@@ -10,7 +10,7 @@ import json
 import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int
 
 from jaxgnn import interrupts, run, scale
-from jaxgnn.arrays import Array
+from jaxgnn.arrays import Array, unshared
 from jaxgnn.checkpoint import Checkpoints
 from jaxgnn.depth_memory import checked_model
 from jaxgnn.model import NUMBERS, SCALED, DeepGNN
@@ -31,6 +31,7 @@ from jaxgnn.occupied import occupied
 from jaxgnn.optimisers import Hyper, TrainConfig
 from jaxgnn.options import check_flag, check_known, check_seed, check_whole
 from jaxgnn.precision import debugs_numbers, nan_is_a_value
+from jaxgnn.program import as_traced, is_value
 from jaxgnn.recorder import Record, Recorder, check_record_every
 from jaxgnn.run import TrainState
 from jaxgnn.storage import environment, write_json, write_text
@@ -203,6 +204,7 @@ def sweep(
             folder = of_first if scale.is_first() else _NoFolder()
         debugged = debugs_numbers()
         stack.enter_context(nan_is_a_value())  # of steps not taken; a step that fails is looked for here
+        stack.enter_context(runs.code())
         initial, states, history, record = runs.drive(folder, progress, stop, debugged=debugged)
         results = runs.results(initial, states, history)
     slices = [slice(i * seeds, (i + 1) * seeds) for i in range(len(points))]
@@ -313,8 +315,20 @@ class _Runs(NamedTuple):
         record = None if recorder is None else recorder.record(done)
         return initial, states, Metrics(*(m[:, :done] for m in history)), record
 
+    def code(self) -> AbstractContextManager:
+        """A context that programs are compiled anew in where a model's own code computes something else than before."""
+        if is_value(self.model):
+            return nullcontext()
+        program = self.config.without_numbers()
+
+        def once(task, key, hyper):
+            state = run.start(self.model, program, task, key, hyper)
+            return run.steps(self.model, program, task, 1, hyper, state, length=1)
+
+        return as_traced(once, self.task, *jax.tree.map(lambda a: a[0], (self.keys, self.hypers)))
+
     def _placed(self, place: scale.Runs) -> tuple[Task, Array, Hyper]:
-        task = self.task if self.mesh is None else scale.spread(self.task, self.mesh)
+        task = unshared(self.task) if self.mesh is None else scale.spread(self.task, self.mesh)
         return task, place.put(self.keys), place.put(self.hypers)
 
     def _recorder(self, states: TrainState) -> Recorder | None:

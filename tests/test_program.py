@@ -15,6 +15,7 @@ from jaxgnn.jacobian import lyapunov, products, sensitivity
 from jaxgnn.probe import _probe
 from jaxgnn.program import _run, is_value, trace
 from jaxgnn.structure import structure
+from jaxgnn.train import _advance
 
 N, D = 12, 3
 
@@ -216,3 +217,20 @@ def test_a_closed_over_key_is_a_constant():
         np.testing.assert_allclose(found[-1], f(x), rtol=1e-6)
         assert before is None or _run._cache_size() == before
     assert not np.array_equal(*found)
+
+
+def test_training_with_a_layer_of_ones_own_that_reads_what_changes():
+    ds = jg.load_dataset("karate")
+    graph = jg.prepare(ds.graph)
+    task = jg.tasks.node_classification(ds, graph)
+    model = jg.DeepGNN(layer=Reads, depth=2, width=D, out=2, activation="identity")
+    histories, sizes = [], []
+    for weight in (1.0, 0.0, 1.0):
+        Settings.weight = weight
+        histories.append(jg.train(model, task, seeds=1, steps=2).history.train_loss)
+        sizes.append(_advance._cache_size())
+    Settings.weight = 1.0
+    np.testing.assert_array_equal(histories[0], histories[2])
+    assert sizes[1] == sizes[2] == sizes[0] + 1
+    np.testing.assert_allclose(histories[1][0, 0], np.log(2), rtol=1e-6)  # logits are 0 where every H is
+    assert abs(histories[0][0, 0] - np.log(2)) > 1e-3
