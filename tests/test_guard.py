@@ -6,6 +6,7 @@ worst error, in units of eps times what the entry's error is measured by (the va
 """
 
 import inspect
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from fractions import Fraction
@@ -17,9 +18,11 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 import jaxgnn as jg
-from jaxgnn import measures, metrics
+from jaxgnn import backward, measures, metrics, recorder
+from jaxgnn.backward import sizes, sizes_off
 
 WIDE = np.longdouble
 DTYPES = {
@@ -416,14 +419,17 @@ def three(case):
 
 def public(module):
     """Names of the functions that a module defines for others."""
-    functions = inspect.getmembers(module, inspect.isfunction)
-    return {name for name, f in functions if not name.startswith("_") and f.__module__ == module.__name__}
+    functions = inspect.getmembers(module, lambda f: callable(f) and not inspect.isclass(f))
+    return {name for name, f in functions if name[0] != "_" and getattr(f, "__module__", "") == module.__name__}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def summary():
     yield
-    cells, worst = sum(row[0] for row in WORST.values()), max((row[1], name) for name, row in WORST.items())
+    cells, worst = (
+        sum(row[0] for row in WORST.values()),
+        max(((row[1], name) for name, row in WORST.items()), default=(0, "")),
+    )
     for name, (count, units, allowed) in sorted(WORST.items()):
         print(f"\n{name:40s} {count:5d} cells, worst {units:8.3g} of {allowed:g} units", end="")
     print(f"\nall {cells} cells, worst {worst[0]:.3g} units ({worst[1]})")
@@ -488,3 +494,70 @@ def test_gradients_of_measures_at_every_scale(name):
     for power in (-100, 100):
         found = np.asarray(slope(X * jnp.float32(2.0**power)), np.float64) * 2.0 ** (-power * (degree - 1))
         np.testing.assert_allclose(found, one, rtol=0, atol=2e-6 * np.abs(one).max())
+
+
+# ---- sizes at every layer
+
+
+def size_table(X, case):
+    """norm and mu, and off span(D~^(1/2) 1), with what an error of each is measured by."""
+    size, mu, off = length(X), off_mean(X), left_by(X, root_degree(case))
+    return {"norm": (size, size), "mu": (mu, mu), "off": (off, size)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sizes(dtype):
+    case = CASES[6]
+    with jax.enable_x64(dtype == "float64"):
+        both = jax.jit(lambda X: (sizes(X, case.graphs["sym"]), sizes_off(X, np.sqrt(case.degree.astype(float)))))
+        for content, base in CONTENTS.items():
+            for scale in SCALES if len(base) == 6 else ():
+                X = cast(base, scale, dtype)
+                found, off = both(X)
+                values = {"norm": found.norm, "mu": found.mu, "off": off.mu}
+                relative = np.array([found.relative_mu, off.relative_mu])
+                WORST["backward.sizes"][0] += 1
+                if not np.isfinite(X).all():
+                    assert np.isnan([*values.values(), *relative]).all(), (content, scale)
+                    continue
+                assert np.isnan(relative).all() == (not X.any()), (content, scale)
+                for name, (expected, unit) in size_table(X.astype(WIDE), case).items():
+                    error = np.abs(WIDE(float(values[name])) - expected)
+                    # A program has 0 for what is below the normal numbers.
+                    if error > np.finfo(dtype).tiny:
+                        units = float(error / (unit * np.finfo(dtype).eps))
+                        WORST["backward.sizes"][1:] = max(WORST["backward.sizes"][1], units), 8
+                        assert units <= 8, (name, content, scale, units)
+
+
+def scaled_loss(scale, logits):
+    return scale * jnp.sum(jnp.sin(logits))
+
+
+@pytest.mark.parametrize("scale", [2.0**-100, 2.0**100])
+def test_probes_of_losses_at_any_scale(scale):
+    """Everything that is linear in the loss is scale times what it is at 1, and nothing else changes."""
+    case = CASES[6]
+    model, graph = jg.DeepGNN(depth=3, width=3, out=2, activation="tanh"), case.graphs["doubly"]
+    params = model.init(jax.random.key(0), graph, BASE.astype(np.float32))
+    one, found = (
+        jg.backward_analysis(model, params, graph, BASE.astype(np.float32), Partial(scaled_loss, np.float32(s)))
+        for s in (1.0, scale)
+    )
+    for name in ("feature_grads", "errors", "feature_grads_off", "errors_off"):
+        for part in ("norm", "mu"):
+            expected = np.asarray(getattr(getattr(one, name), part)) * np.float32(scale)
+            np.testing.assert_allclose(getattr(getattr(found, name), part), expected, rtol=1e-5)
+        np.testing.assert_allclose(getattr(found, name).relative_mu, getattr(one, name).relative_mu, rtol=1e-5)
+    for name in ("weight_grads", "error_mean", "loss"):
+        np.testing.assert_allclose(getattr(found, name), getattr(one, name) * np.float32(scale), rtol=1e-5)
+    for name in ("cosine", "alignment", "linear_cosine", "linear_distance"):
+        np.testing.assert_allclose(getattr(found, name), getattr(one, name), rtol=1e-4, atol=1e-6)
+    WORST["backward_analysis, probe"][0] += 14
+
+
+def test_every_analysis_is_in_the_table():
+    # `sizes` and `sizes_off` above; `numbers` is what backward_analysis has of a trace; the rest describes a network.
+    assert public(backward) == {"sizes", "sizes_off", "backward_analysis", "numbers", "slopes", "geometry", "lines"}
+    assert public(sys.modules["jaxgnn.probe"]) == {"probe"}
+    assert public(recorder) == {"measure", "flat", "check_record_every"}  # `measure` is `probe` and `sizes`
