@@ -101,6 +101,12 @@ def test_the_second_eigenvalue_is_the_second_largest_modulus(half):
         np.testing.assert_allclose(jg.graph.second_eigenvalue(graph), (half - 1) / (half + 1), rtol=1e-8)
 
 
+def test_the_second_eigenvalue_of_one_node_two_and_three(graphs):
+    # P of two joined nodes is 1 1^T / 2; of a path of three, by Metropolis, 1, 2/3 and 0.
+    found = [jg.graph.second_eigenvalue(jg.prepare(**graphs.path(n), normalisation="doubly")) for n in (0, 1, 2, 3)]
+    np.testing.assert_allclose(found, [0, 0, 0, 2 / 3], atol=1e-14)
+
+
 def test_row_sums(edges):
     np.testing.assert_allclose(matrix(edges, "row").sum(1), 1, rtol=1e-14)
     rows = matrix(edges, "row", loops=False).sum(1)
