@@ -133,7 +133,11 @@ class TrainCommand:
                 lost = f"another process of the run was lost; {kept}, started in all processes"
                 raise scale.ProcessLost(lost) from error
             if not scale.is_first():
-                print("jaxgnn: waiting for process 0, which writes the page", file=sys.stderr, flush=True)
+                print(
+                    f"jaxgnn: process {self.devices.process} waits for process 0, which writes the page",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 return
             results = training.write_results(points)
             histories = [point.result.history for point in points]

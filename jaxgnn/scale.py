@@ -66,13 +66,21 @@ def parse_mesh(text: str) -> dict[str, int]:
     return dict.fromkeys(AXES, 1) | sizes
 
 
-def start_process(coordinator: str, processes: int, process: int, *, heartbeat: int = 100) -> None:
+def start_process(
+    coordinator: str,
+    processes: int,
+    process: int,
+    *,
+    heartbeat: int = 100,
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
     """Joins `processes` processes to one run; before anything is computed.
 
     Args:
       coordinator: address:port where process 0 listens.
       process: the number of this one, 0 to processes - 1.
       heartbeat: seconds without a sign of life after which a process counts as lost.
+      say: is told for whom this process waits.
 
     Raises ValueError for numbers out of their range, or where the others are not found.
     """
@@ -83,6 +91,9 @@ def start_process(coordinator: str, processes: int, process: int, *, heartbeat: 
         raise ValueError(f"process={process} of processes={processes}: allowed are 0 to processes - 1")
     if heartbeat < 1:
         raise ValueError(f"heartbeat={heartbeat}: allowed are 1 and more seconds")
+    rest = "process 1" if processes == 2 else f"processes 1 to {processes - 1}"
+    if processes > 1:
+        say(f"process {process} waits for {rest if process == 0 else 'process 0'} at {coordinator}")
     try:
         jax.distributed.initialize(
             coordinator,

@@ -1,6 +1,7 @@
 """What `jaxgnn train` does: one network on one data set over many seeds, and over a grid of numeric options."""
 
 import ast
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
@@ -134,7 +135,8 @@ class DevicesConfig:
         else:
             if sizes is None:
                 raise ValueError(f"coordinator={self.coordinator!r}: several processes need a mesh")
-            scale.start_process(self.coordinator, self.processes, self.process, heartbeat=self.heartbeat)
+            numbers = (self.processes, self.process)
+            scale.start_process(self.coordinator, *numbers, heartbeat=self.heartbeat, say=_say)
         return None if sizes is None else scale.mesh(**sizes)
 
 
@@ -241,6 +243,10 @@ def _largest(f: Callable, h: Any) -> dict[str, float | None]:
     except (ValueError, MemoryError):
         return {"value": None, "residual": None}
     return {"value": float(found.values[0]), "residual": float(found.upper[0] - found.values[0])}
+
+
+def _say(line: str) -> None:
+    print(f"jaxgnn: {line}", file=sys.stderr, flush=True)
 
 
 def named_values(parts: tuple[str, ...]) -> dict[str, list[str]]:

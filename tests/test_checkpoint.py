@@ -1,3 +1,5 @@
+import errno
+import logging
 import subprocess
 import sys
 import warnings
@@ -302,3 +304,21 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot write to .*; choose another folder"):
         Checkpoints(tmp_path / "file" / "run", "a")
+
+
+def test_a_full_disk_is_an_oserror_without_a_log_and_the_next_save_goes_on(two, monkeypatch, capfd):
+    checkpoints = Checkpoints(two, "a")
+    checkpoints.restore(state(0))
+
+    def full(*args, **kwargs):
+        logging.getLogger("absl").error("a traceback of many lines")
+        raise ValueError("RESOURCE_EXHAUSTED: Failed to write 9 bytes: No space left on device [os_error_code='28']")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints._manager, "save", full)
+        with pytest.raises(OSError, match="No space left on device") as error:
+            checkpoints.save(7, state(7))
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, str(two))
+    assert capfd.readouterr().err == ""
+    checkpoints.save(7, state(7))
+    assert_same_bits(Checkpoints(two, "a").restore(state(0))[1], state(7))

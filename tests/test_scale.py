@@ -81,6 +81,9 @@ def test_two_processes(tmp_path):
     assert main([*TRAIN, "--out", str(tmp_path / "one")]) == 0
     codes, errors = run_two(tmp_path / "nodes", "seeds=1,nodes=2")
     assert codes == [0, 0], errors
+    for process, error in enumerate(errors):
+        assert f"jaxgnn: process {process} waits for process {1 - process} at 127.0.0.1:" in error
+    assert "jaxgnn: process 1 waits for process 0, which writes the page\n" in errors[1]
     assert_same_history(tmp_path / "nodes", tmp_path / "one")
 
     codes, errors = run_two(tmp_path / "killed", "seeds=2,nodes=1", victim="1")

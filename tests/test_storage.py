@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 
@@ -91,3 +92,13 @@ def test_the_commit_is_none_without_git(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", missing)
     assert environment()["commit"] is None
+
+
+def test_a_full_disk_is_said_with_the_file_and_leaves_nothing(tmp_path):
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as a file's write does, without a name
+
+    with pytest.raises(OSError, match="No space left") as error:
+        write_atomically(tmp_path / "results.json", full)
+    assert error.value.filename == str(tmp_path / "results.json")
+    assert list(tmp_path.iterdir()) == []
