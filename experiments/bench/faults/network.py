@@ -49,7 +49,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/dropedge.py",
-        "tests/test_dropedge.py -k 'prepared or anew or doubly or directions or share'",
+        "tests/test_dropedge.py -k 'padding or prepared or anew or doubly or directions or share'",
         ("return (uniform >= rate) | (senders == receivers)", "return uniform >= rate"),
         ("jnp.minimum(senders, receivers), jnp.maximum(senders, receivers)", "senders, receivers"),
         ("missing = 1 - _row_sums(forward, n)", "missing = 0.9 - _row_sums(forward, n)"),
