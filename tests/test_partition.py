@@ -90,3 +90,14 @@ def test_what_cannot_be_partitioned(graphs):
         partitioned(jg.prepare(**graphs.ring(6)), 0)
     with pytest.raises(ValueError, match="hops=K"):
         partitioned(jg.prepare(**graphs.ring(6), hops=2), 2)
+
+
+@pytest.mark.parametrize("normalisation", ["sym", "row"])
+def test_dirichlet_energy_of_parts_is_that_of_the_whole(graphs, normalisation):
+    graph = jg.prepare(**graphs.hub(), normalisation=normalisation)
+    found = partitioned(graph, 4)
+    X = np.random.default_rng(0).standard_normal((73, 3)).astype(np.float32)
+    P, Y = found.graph.propagation, taken(X, found.order)
+    expected = float(jg.measures.dirichlet(jnp.asarray(X), graph.propagation))
+    for energy in (jg.measures.dirichlet, jax.jit(jg.measures.dirichlet)):
+        assert float(energy(jnp.asarray(Y), P)) == pytest.approx(expected, rel=1e-5)
