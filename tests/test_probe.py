@@ -72,6 +72,20 @@ def test_is_reverse_mode_written_out(graphs, random_variables, written_out, opti
     assert float(trace.loss) == pytest.approx(np.sin(run.logits).sum(), rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["int32", "uint8", "bool", "float16", "bfloat16"])
+def test_features_of_any_kind_are_probed_in_the_precision_of_the_network(graphs, kind):
+    graph = jg.prepare(**graphs.ring(6))
+    model = jg.DeepGNN(depth=2, width=3, out=2, activation="tanh")
+    x = (np.arange(30).reshape(6, 5) % 3).astype(jnp.dtype(kind))
+    expected_at = x.astype(np.float32)
+    params = model.init(jax.random.key(0), graph, expected_at)
+    trace, expected = jg.probe(model, params, graph, x, loss), jg.probe(model, params, graph, expected_at, loss)
+    for name, found, right in zip(trace._fields, trace, expected, strict=True):
+        assert found.dtype == np.float32, name
+        assert float(jnp.max(jnp.abs(right))) > 1e-3, name
+        np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-7, err_msg=name)
+
+
 def test_shapes_and_single_precision(graphs):
     graph = jg.prepare(**graphs.ring(6))
     model = jg.DeepGNN(depth=4, width=3, out=2)

@@ -1,0 +1,38 @@
+"""Faults of functions held as values: what is copied, what is traced anew, which programs count as equal."""
+
+from jaxgnn.experiments.bench.faults.fault import Fault, faults
+
+FAULTS: tuple[Fault, ...] = (
+    *faults(
+        "jaxgnn/program.py",
+        "tests/jacobian/test_values.py tests/test_program.py -k 'not training'",
+        ("_trace_number(object())", "_trace_number(None)"),
+        ("[copied(c) for c in closed.consts]", "list(closed.consts)"),
+        ("if _hidden(closed.jaxpr):  #", "if False:  #"),
+        ("ClosedJaxpr(private(closed.jaxpr),", "ClosedJaxpr(closed.jaxpr,"),
+        ("return jnp.asarray(np.array(array, copy=True))", "return jnp.asarray(array)"),
+    ),
+    *faults(
+        "jaxgnn/structure.py",
+        "tests/jacobian/test_values.py tests/test_program.py -k 'apart or equal or once'",
+        ("(atom.aval, entries(atom.val)) if", "(atom.aval,) if"),
+        ("structure(value.jaxpr), tuple(entries(c) for c in value.consts))", "structure(value.jaxpr))"),
+        ("numbers[variable] = len(numbers)", "numbers[variable] = 0"),
+        ("numbers.shape, numbers.tobytes()", "numbers.shape"),
+        ("(_Same(eqn.primitive), arguments, params,", "(_Same(eqn.primitive), arguments,"),
+    ),
+    *faults(
+        "jaxgnn/jacobian/rounding.py",
+        "tests/jacobian/test_rounding.py -k 'way or shown'",
+        ("eps = max(eps, inside)\n        for", "for"),
+        ("if moved.tangent else eps", "if moved.point else eps"),
+        ("carry = tuple(a | b for", "carry = tuple(a for"),
+        ('2.0 ** -eqn.params["mantissa_bits"]', '2.0 ** -(eqn.params["mantissa_bits"] + 1)'),
+        ("(_Moves(True, False), *(", "(_Moves(False, False), *("),
+    ),
+    *faults(
+        "jaxgnn/arrays.py",
+        "tests/test_order.py -k 'closed_over'",
+        ("a.view() if isinstance", "a if isinstance"),
+    ),
+)
