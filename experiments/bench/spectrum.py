@@ -26,7 +26,7 @@ from scipy.sparse import coo_array, csgraph
 import jaxgnn as jg
 from jaxgnn.data import Dataset, csbm
 from jaxgnn.experiments.bench.timing import medians
-from jaxgnn.memory import available_bytes
+from jaxgnn.memory import host_bytes
 
 Method = Literal["jaxgnn", "jax jacfwd", "torch jacfwd", "torch jacrev"]
 METHODS: tuple[Method, ...] = ("jaxgnn", "jax jacfwd", "torch jacfwd", "torch jacrev")
@@ -182,7 +182,7 @@ def run(config: Config) -> list[Row]:
 def _too_large(size: int, last: tuple[int, float] | None, config: Config) -> str:
     """Why a size is skipped, or an empty text."""
     # J, the tangents it is stacked from, a copy in another layout and LAPACK's.
-    needed, free = 4 * 8 * size**2, available_bytes()
+    needed, free = 4 * 8 * size**2, host_bytes()
     if needed > free:
         return f"needs about {needed / 2**30:.1f} GiB, {free / 2**30:.1f} are free"
     expected = last[1] * (size / last[0]) ** 3 if last else 0.0
