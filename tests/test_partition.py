@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn.partition import partitioned, taken
+from jaxgnn.partition import _rows_read, partitioned, taken
 
 
 def moved(P, order):
@@ -55,6 +55,23 @@ def test_what_is_read_and_cut(graphs):
     assert found.cut == sum(np.count_nonzero(a) for a in outside)
 
 
+def test_what_the_transpose_reads_counts():
+    # An edge from node 0 to each of the 7 others: P reads one row in every other part, P^T reads six in part 0.
+    edges = {"senders": np.zeros(7, int), "receivers": np.arange(1, 8)}
+    found = partitioned(jg.prepare(**edges, num_nodes=8, undirected=False), 4)
+    assert found.order.tolist() == list(range(8))
+    assert found.halo.tolist() == [6, 1, 1, 1]
+
+
+def test_rows_read_are_those_of_every_part_written_out(graphs):
+    rng = np.random.default_rng(0)
+    P = jg.prepare(**graphs.directed()).propagation.sparse()
+    for order in (np.arange(12), *(rng.permutation(12) for _ in range(5))):
+        parts = [order[at : at + 4].tolist() for at in (0, 4, 8)]
+        read = [{u for v in part for u in P[[v]].indices} - set(part) for part in parts]
+        assert _rows_read(P, order, 3) == sum(map(len, read))
+
+
 def test_the_parts_of_a_shuffled_path_read_only_their_ends(graphs):
     shuffled = np.random.default_rng(0).permutation(40)
     edges = graphs.path(40)
@@ -63,6 +80,8 @@ def test_the_parts_of_a_shuffled_path_read_only_their_ends(graphs):
     assert found.halo.tolist() == [1, 2, 2, 1]
     assert found.cut == 6
     assert found.graph.propagation.forward.shifts == (1, 3)  # to the next part, and to the one before
+    ends = np.isin(found.order, shuffled[[0, -1]])
+    assert found.graph.propagation.degree.tolist() == np.where(ends, 2, 3).tolist()  # a loop and one edge, or two
 
 
 def test_edges_features_and_masks_move_along(graphs):

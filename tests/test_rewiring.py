@@ -317,6 +317,14 @@ def test_sdrf_steps_are_those_of_the_definition(G, remove_above):
         A = after
 
 
+@pytest.mark.parametrize("n", [3, 5])
+def test_sdrf_removes_above_the_bound_and_not_at_it(n):
+    # The one pair without an edge is joined: K_n, all of curvature n / (n - 1), which these n have no rounding in.
+    graph, curvature = undirected(nx.from_edgelist(list(nx.complete_graph(n).edges)[:-1])), n / (n - 1)
+    for bound, left in ((curvature, n * (n - 1)), (np.nextafter(curvature, 0), n * (n - 1) - 2)):
+        assert matrix(sdrf(graph, steps=1, remove_above=bound)).sum() == left
+
+
 def test_sdrf_stops_where_nothing_can_be_added():
     for graph in (as_tuple([], [], 1), as_tuple([], [], 4), undirected(nx.complete_graph(5))):
         np.testing.assert_array_equal(matrix(sdrf(graph, steps=0)), matrix(graph))

@@ -198,6 +198,14 @@ def test_a_bound_does_not_change_the_parameters_that_are_drawn(graphs, bound):
     jax.tree.map(np.testing.assert_array_equal, *drawn)
 
 
+def test_a_bound_does_not_change_the_parameters_that_are_kept(graphs):
+    graph = jg.prepare(**graphs.ring(6))
+    model = jg.DeepGNN(depth=3, width=4, bound="frobenius", bound_c=0.1)
+    drawn = model.init(jax.random.key(0), graph, jnp.ones((6, 4)))
+    _, kept = model.apply(drawn, graph, jnp.ones((6, 4)), mutable=True)  # all that it may write comes back
+    jax.tree.map(np.testing.assert_array_equal, kept["params"], drawn["params"])
+
+
 class Anchored(nn.Module):
     """H = P X W + x0 + index + 10 in training."""
 

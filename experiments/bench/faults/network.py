@@ -70,11 +70,15 @@ FAULTS: tuple[Fault, ...] = (
         "jaxgnn/stack.py",
         "tests/test_stack.py -k 'bound_does_not or own_dropout or stack_wrapped'",
         ("init=self.is_initializing())", "init=True)"),
-        ("graph = drop_edges(graph, self.dropedge", "graph = drop_edges(graph, self.dropout"),
         (
             'split_rngs={"params": not share_weights, "dropout": True}',
             'split_rngs={"params": not share_weights, "dropout": False}',
         ),
+    ),
+    *faults(
+        "jaxgnn/stack.py",
+        "tests/test_dropedge.py -k every_layer",
+        ("graph = drop_edges(graph, self.dropedge", "graph = drop_edges(graph, self.dropout"),
     ),
     *faults(
         "jaxgnn/stack.py",
