@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxgnn import data
 from jaxgnn.data import DATASETS
+from jaxgnn.options import check_known, check_whole, checked_list
 from jaxgnn.storage import environment
 from jaxgnn.theory import STATEMENTS, Finding, Shape, examine
 
@@ -37,17 +38,18 @@ class CheckConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in self.statements:
-            if name not in STATEMENTS:
+        for name in checked_list("statements", self.statements):
+            if not isinstance(name, str) or name not in STATEMENTS:
                 raise ValueError(f"statement {name!r} is not known: allowed are {', '.join(STATEMENTS)}")
-        if self.graph not in ("random", *DATASETS):
-            raise ValueError(f"graph={self.graph!r} is not known: allowed are random, {', '.join(DATASETS)}")
+        check_known("graph", self.graph, ("random", *DATASETS))
         for option in ("widths", "depths"):
-            values = getattr(self, option)
+            values = checked_list(option, getattr(self, option))
+            for value in values:
+                check_whole(option, value)
             if not values or min(values) < 1:
                 raise ValueError(f"{option}={','.join(map(str, values))}: allowed are one integer from 1, or more")
-        if self.seeds < 1:
-            raise ValueError(f"seeds={self.seeds}: allowed are 1 and more")
+        check_whole("seeds", self.seeds, least=1)
+        check_whole("seed", self.seed, least=0)
 
     def shapes(self) -> list[Shape]:
         """Of the networks: widths and depths in turn; random graphs of 8, 16, 24, 8, .. nodes."""

@@ -26,6 +26,7 @@ from jaxgnn.dirichlet_form import energy as form_energy
 from jaxgnn.evaluate import evaluate, is_traced, real, scale_free, signal
 from jaxgnn.graph import Graph
 from jaxgnn.magnitude import centred_top, exponents, homogeneous, norm_ratio, ratio, scaled, squared_top, times_power
+from jaxgnn.options import check_number
 from jaxgnn.propagation import Propagation
 from jaxgnn.segment import segment_mean, segment_sum
 
@@ -144,8 +145,8 @@ def numerical_rank(X: Float[Array, "n d"], tolerance: float | None = None) -> In
     Raises ValueError for X that is not finite and a tolerance that is not 0 or more; in a program that X gives -1.
     """
     eps = _eps(X)
-    if tolerance is not None and not is_traced(tolerance) and not tolerance >= 0:
-        raise ValueError(f"tolerance={tolerance!r}: allowed are numbers of 0 and more")
+    if tolerance is not None and not is_traced(tolerance):
+        check_number("tolerance", tolerance, lambda v: v >= 0, "numbers of 0 and more")
     X = signal(X)
     if not is_traced(X) and not np.isfinite(np.asarray(X)).all():
         raise ValueError("numerical_rank: X is not finite, and no integer says so")

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.options import check_finite, check_whole
 from jaxgnn.segment import segment_sum
 
 _EPSILON = 1e-5
@@ -47,6 +48,10 @@ class GroupNorm(nn.Module):
 
     groups: int = 4
 
+    def __post_init__(self) -> None:
+        check_whole("groups", self.groups, least=1)
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, graph: Graph, H: Float[Array, "n d"], train: bool) -> Float[Array, "n d"]:
         d = H.shape[-1]
@@ -58,6 +63,10 @@ class PairNorm(nn.Module):
     """scale (H - mean row) / sqrt(mean_v ||H_v - mean row||^2 + 1e-5). Source: Zhao & Akoglu 2020, equations 10, 11."""
 
     scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_finite("scale", self.scale)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, graph: Graph, H: Float[Array, "n d"], train: bool) -> Float[Array, "n d"]:
@@ -82,6 +91,11 @@ class DiffGroupNorm(nn.Module):
 
     groups: int = 10
     strength: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_whole("groups", self.groups, least=1)
+        check_finite("strength", self.strength)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, graph: Graph, H: Float[Array, "n d"], train: bool) -> Float[Array, "n d"]:

@@ -32,6 +32,11 @@ def check_number(option: str, value: Any, inside: Callable[[Any], Any], allowed:
         raise ValueError(f"{option}={shown(value)}: allowed are {allowed}")
 
 
+def check_finite(option: str, value: Any) -> None:
+    """Raises ValueError unless the value is a finite real number."""
+    check_number(option, value, lambda v: abs(v) < np.inf, "finite numbers")
+
+
 def check_flag(option: str, value: Any) -> None:
     """Raises ValueError unless the value is True or False."""
     if not isinstance(value, bool | np.bool):
@@ -43,6 +48,13 @@ def checked_list(option: str, values: Any) -> list[Any]:
     if isinstance(values, str | bytes) or not isinstance(values, Iterable) or np.ndim(values) == 0:
         raise ValueError(f"{option}={shown(values)}: a list of values is needed")
     return list(values)
+
+
+def check_texts(option: str, values: Any) -> None:
+    """Raises ValueError unless it is a list of texts."""
+    for value in checked_list(option, values):
+        if not isinstance(value, str):
+            raise ValueError(f"{option}={shown(value)}: allowed are texts")
 
 
 def is_whole(value: Any) -> bool:

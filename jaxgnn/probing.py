@@ -17,6 +17,7 @@ from jaxgnn.memory import require_memory
 from jaxgnn.model import DeepGNN
 from jaxgnn.occupied import occupied
 from jaxgnn.optimisers import TrainConfig
+from jaxgnn.options import check_known, check_seed, check_texts, check_whole, checked_list
 from jaxgnn.precision import precision
 from jaxgnn.recorder import check_record_every, flat
 from jaxgnn.storage import environment, fingerprint, writable_folder, write_arrays, write_json
@@ -57,17 +58,16 @@ class ProbeConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for state in self.when:
-            if state not in STATES:
-                raise ValueError(f"when={state!r} is not known: allowed are {', '.join(STATES)}")
+        for state in checked_list("when", self.when):
+            check_known("when", state, STATES)
         if not self.when or len(set(self.when)) != len(self.when):
             raise ValueError(f"when={','.join(self.when)!r}: at least one of {', '.join(STATES)}, each once, is needed")
         for option in ("control", "precision"):
-            allowed = get_args(type(self).__annotations__[option])
-            if (value := getattr(self, option)) not in allowed:
-                raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(allowed)}")
-        if self.seeds < 1:
-            raise ValueError(f"seeds={self.seeds}: allowed are 1 and more")
+            check_known(option, getattr(self, option), get_args(type(self).__annotations__[option]))
+        check_whole("seeds", self.seeds, least=1)
+        check_texts("layer_options", self.layer_options)
+        check_seed("seed", self.seed)
+        check_whole("record_every", self.record_every)
         check_record_every(self.record_every or None, STEPS_AT_ONCE)
 
 

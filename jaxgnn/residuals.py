@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from jaxgnn import state_space
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.options import check_finite, check_number
 from jaxgnn.remat import not_stored
 
 State = Any
@@ -118,6 +119,11 @@ class GraphCON(Residual):
     alpha: float = 1.0
     gamma: float = 1.0
 
+    def __post_init__(self) -> None:
+        for option in ("alpha", "gamma"):
+            check_finite(option, getattr(self, option))
+        super().__post_init__()
+
     @nn.nowrap
     def start(self, X):
         return X
@@ -136,6 +142,10 @@ class GradientGating(Residual):
     """
 
     p: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_number("p", self.p, lambda v: 0 < v < jnp.inf, "finite numbers above 0")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, X, R, state, given):

@@ -1,12 +1,12 @@
 """Rewiring: edges added to or removed from an undirected graph before `prepare`, against over-squashing."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxgnn.data.dataset import GraphsTuple
+from jaxgnn.options import is_number, is_whole, shown
 
 Neighbours = list[set[int]]  # S_1(v) of every node v, without v itself
 
@@ -106,10 +106,10 @@ def sdrf(
     Source: Topping et al. 2022 (2111.14522), algorithm 1.
     """
     _check_counts(steps=steps, seed=seed)
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature={temperature!r} is not allowed: a finite number above 0 is needed")
-    if remove_above is not None and math.isnan(remove_above):
-        raise ValueError(f"remove_above={remove_above!r} is not allowed: a number or None is needed")
+    if not (is_number(temperature) and 0 < temperature < np.inf):
+        raise ValueError(f"temperature={shown(temperature)} is not allowed: a finite number above 0 is needed")
+    if remove_above is not None and not is_number(remove_above):
+        raise ValueError(f"remove_above={shown(remove_above)} is not allowed: a number or None is needed")
     neighbours = _neighbours(graph)
     curvature = _all_curvatures(neighbours)
     rng = np.random.default_rng(seed)
@@ -269,5 +269,5 @@ def _rewired(graph: GraphsTuple, neighbours: Neighbours, added: list[tuple[int, 
 
 def _check_counts(**options: int) -> None:
     for name, value in options.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-            raise ValueError(f"{name}={value!r} is not allowed: an integer of 0 or more is needed")
+        if not is_whole(value) or value < 0:
+            raise ValueError(f"{name}={shown(value)} is not allowed: an integer of 0 or more is needed")

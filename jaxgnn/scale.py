@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxgnn.model import DeepGNN
+from jaxgnn.options import check_whole
 from jaxgnn.partition import partitioned, taken
 from jaxgnn.sparse_features import SparseFeatures
 from jaxgnn.tasks.node_classification import NodeClassification
@@ -36,8 +37,7 @@ def mesh(*, seeds: int = 1, nodes: int = 1) -> Mesh:
     Raises ValueError where a number is less than 1, there are fewer devices, or they cannot be shared out equally.
     """
     for name, value in (("seeds", seeds), ("nodes", nodes)):
-        if value < 1:
-            raise ValueError(f"{name}={value}: allowed are 1 and more")
+        check_whole(name, value, least=1)
     wanted, processes = seeds * nodes, jax.process_count()
     if wanted > jax.device_count():
         raise ValueError(
@@ -84,10 +84,13 @@ def start_process(
 
     Raises ValueError for numbers out of their range, or where the others are not found.
     """
-    address, _, port = coordinator.rpartition(":")
+    address, _, port = coordinator.rpartition(":") if isinstance(coordinator, str) else ("", "", "")
     if not address or not port.isdecimal():
         raise ValueError(f"coordinator={coordinator!r} is not understood: address:port is needed")
-    if processes < 1 or not 0 <= process < processes:
+    check_whole("processes", processes, least=1)
+    for name, value in (("process", process), ("heartbeat", heartbeat)):
+        check_whole(name, value)
+    if not 0 <= process < processes:
         raise ValueError(f"process={process} of processes={processes}: allowed are 0 to processes - 1")
     if heartbeat < 1:
         raise ValueError(f"heartbeat={heartbeat}: allowed are 1 and more seconds")

@@ -26,6 +26,7 @@ from jaxgnn.jacobian.statistics import stochastic
 from jaxgnn.memory import host_bytes, peak_memory
 from jaxgnn.occupied import occupied
 from jaxgnn.optimisers import TrainConfig
+from jaxgnn.options import check_flag, check_known, check_seed, check_texts, check_whole, checked_list
 from jaxgnn.storage import Cell, environment, fingerprint, kept_cell, writable_folder, write_arrays, write_json
 from jaxgnn.train import train
 from jaxgnn.training import DataConfig, network
@@ -77,12 +78,16 @@ class SpectrumConfig:
     def __post_init__(self) -> None:
         for option in ("method", "factorise", "precision"):
             kind = Method if option == "method" else type(self).__annotations__[option]
-            if (value := getattr(self, option)) not in get_args(kind):
-                raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(get_args(kind))}")
+            check_known(option, getattr(self, option), get_args(kind))
         least = {"top": 1, "probes": 2, "lanczos_steps": 2, "exponents": 0, "sources": 1}
+        least |= {"exact_below": 0, "eigenvalues_below": 0}
         for option, lowest in least.items():
-            if (value := getattr(self, option)) < lowest:
-                raise ValueError(f"{option}={value}: allowed are {lowest} and more")
+            check_whole(option, getattr(self, option), least=lowest)
+        for layer in checked_list("at", self.at):
+            check_whole("at", layer)
+        check_texts("layer_options", self.layer_options)
+        check_flag("trained", self.trained)
+        check_seed("seed", self.seed)
 
 
 class Plan(NamedTuple):

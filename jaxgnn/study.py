@@ -24,9 +24,11 @@ from jaxgnn.memory import require_memory
 from jaxgnn.model import DeepGNN
 from jaxgnn.norms import NORMS
 from jaxgnn.occupied import occupied
+from jaxgnn.options import check_known, check_number, check_seed, check_whole, checked_list
 from jaxgnn.precision import nan_is_a_value
 from jaxgnn.probe import probe
 from jaxgnn.residuals import RESIDUALS
+from jaxgnn.stack import ACTIVATIONS
 from jaxgnn.storage import Cell, environment, kept_cell, writable_folder, write_json
 from jaxgnn.tasks import NodeClassification, node_classification
 from jaxgnn.tasks.node_classification import masked_cross_entropy
@@ -104,20 +106,21 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         for option in ("depths", "remedies", "bound_c"):
-            values = getattr(self, option)
+            values = checked_list(option, getattr(self, option))
+            for value in values:
+                if option == "depths":
+                    check_whole(option, value)
+                elif option == "bound_c":
+                    check_number(option, value, lambda v: 0 < v < np.inf, "finite numbers above 0")
+                else:
+                    _check_remedy(value)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{option}={','.join(map(str, values))}: at least one value, each once, is needed")
-        for remedy in self.remedies:
-            for part in remedy.split("+"):
-                if part not in REMEDIES:
-                    raise ValueError(f"remedy {part!r} is not known: allowed are {', '.join(REMEDIES)}, joined by +")
-        if self.features not in get_args(type(self).__annotations__["features"]):
-            raise ValueError(f"features={self.features!r} is not known: allowed are row, raw")
-        if self.seeds < 1:
-            raise ValueError(f"seeds={self.seeds}: allowed are 1 and more")
-        for c in self.bound_c:
-            if not 0 < c < np.inf:
-                raise ValueError(f"bound_c={c}: allowed are finite numbers above 0")
+        check_known("activation", self.activation, ACTIVATIONS)
+        check_known("features", self.features, get_args(type(self).__annotations__["features"]))
+        check_whole("seeds", self.seeds, least=1)
+        check_whole("exact_below", self.exact_below, least=0)
+        check_seed("seed", self.seed)
         width = 1 if self.width is None else self.width
         # Made only to be validated.
         _ = self.training, [self.model(depth, remedy, width, 1) for depth in self.depths for remedy in self.remedies]
@@ -135,6 +138,12 @@ class StudyConfig:
             options |= REMEDIES[part]
         names = ("activation", "init_weights", "bias", "input_dropout")
         return DeepGNN(depth=depth, width=width, out=out, **options, **{name: getattr(self, name) for name in names})
+
+
+def _check_remedy(remedy: Any) -> None:
+    for part in remedy.split("+") if isinstance(remedy, str) else [remedy]:
+        if not isinstance(part, str) or part not in REMEDIES:
+            raise ValueError(f"remedy {part!r} is not known: allowed are {', '.join(REMEDIES)}, joined by +")
 
 
 Report = Callable[[str, float, float], None]  # a cell's label, work done and in all, in layer-steps

@@ -17,6 +17,7 @@ from jaxgnn.jacobian import jacobian
 from jaxgnn.layers import LAYERS
 from jaxgnn.model import DeepGNN
 from jaxgnn.optimisers import TrainConfig
+from jaxgnn.options import check_flag, check_known, check_seed, check_texts, check_whole
 from jaxgnn.recorder import check_record_every
 from jaxgnn.stack import INITIALISERS
 from jaxgnn.storage import environment, writable_folder, write_arrays, write_json
@@ -63,9 +64,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         for option in ("features", "rewiring", "metric", "class_weights"):
-            allowed = get_args(type(self).__annotations__[option])
-            if (value := getattr(self, option)) not in allowed:
-                raise ValueError(f"{option}={value!r} is not known: allowed are {', '.join(allowed)}")
+            check_known(option, getattr(self, option), get_args(type(self).__annotations__[option]))
+        check_whole("rewired", self.rewired, least=0)
 
     def task(self, hops: int | None) -> Any:
         """The node classification task of the data set; pairs at distance up to `hops` are found as well."""
@@ -104,6 +104,16 @@ class RunConfig:
     batching: Batching = "auto"
     tensorboard: bool = False
     record_every: int = 0
+
+    def __post_init__(self) -> None:
+        check_whole("seeds", self.seeds, least=1)
+        check_seed("seed", self.seed)
+        for option in ("grid", "layer_options"):
+            check_texts(option, getattr(self, option))
+        check_known("batching", self.batching, get_args(Batching))
+        check_flag("tensorboard", self.tensorboard)
+        check_whole("record_every", self.record_every)
+        check_record_every(self.record_every or None, STEPS_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -164,7 +174,6 @@ class Training:
         self.task = source.task(max(model.blocks, 1) if model.khop else None)
         self.model = model.clone(out=self.task.out)
         _ = checked(self.model, self.grid, runs.seeds, runs.batching, asdict(optimisation))  # before a folder is made
-        check_record_every(runs.record_every or None, STEPS_AT_ONCE)
         scale.check_partitionable(self.model, self.task, mesh)
         self.mesh = mesh
         self.out = writable_folder(out) if scale.is_first() else out

@@ -2,14 +2,25 @@
 
 import re
 from dataclasses import fields
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn import options
-from jaxgnn.data import csbm
+from jaxgnn import norms, options, residuals
+from jaxgnn.checking import CheckConfig
+from jaxgnn.data import csbm, power_law
+from jaxgnn.data.planted import Planted
+from jaxgnn.data.random_graphs import random_graphs
+from jaxgnn.jacobian.statistics import schatten
+from jaxgnn.layers import LAYERS
+from jaxgnn.probing import ProbeConfig
+from jaxgnn.scale import start_process
+from jaxgnn.spectrum import SpectrumConfig
+from jaxgnn.study import StudyConfig
+from jaxgnn.training import DataConfig, RunConfig
 
 WRONG = {
     "None": None,
@@ -148,3 +159,124 @@ def test_a_task_refuses_by_name(task, wrong):
                 continue  # refused for its numbers
             with pytest.raises(ValueError, match=f"^{option}="):
                 make(**small | {option: WRONG[wrong]})
+
+
+def named(kind):
+    """The options of a class, without what Linen adds."""
+    return [f.name for f in fields(kind) if f.init and f.name not in ("parent", "name")]
+
+
+CONFIGS = {
+    kind.__name__: kind for kind in (StudyConfig, SpectrumConfig, ProbeConfig, RunConfig, DataConfig, CheckConfig)
+}
+RULES = {
+    kind.__name__: kind
+    for kind in (
+        residuals.GraphCON,
+        residuals.GradientGating,
+        norms.GroupNorm,
+        norms.PairNorm,
+        norms.DiffGroupNorm,
+    )
+}
+ELSEWHERE = {"dataset", "split", "normalisation", "layer", "loops"}  # refused by load_dataset, prepare and DeepGNN
+TAKEN = {name: named(kind) for name, kind in (LAYERS | RULES).items()}
+TAKEN |= {name: [n for n in named(kind) if n not in ELSEWHERE] for name, kind in CONFIGS.items()}
+TAKEN |= {
+    "fosr": ["edges", "initial_steps", "seed"],
+    "sdrf": ["steps", "temperature", "remove_above", "seed"],
+    "csbm": named(Planted),
+    "power_law": [*named(Planted), "exponent", "max_degree"],
+    "random_graphs": ["sizes", "disconnected"],
+    "mesh": ["seeds", "nodes"],
+    "start_process": ["coordinator", "processes", "process", "heartbeat"],
+    "lyapunov": ["k", "seed"],
+    "sensitivity": ["sources", "norm", "seed"],
+    "extremes": ["k", "which", "max_products", "certify"],
+    "outer_eigenvalues": ["k"],
+    "singular_values": ["method"],
+    "density": ["probes", "steps", "method", "bandwidth", "seed"],
+    "quadrature": ["probes", "steps", "seed"],
+    "statistics": ["probes", "steps", "method"],
+    "schatten": ["p"],
+    "numerical_rank": ["tolerance"],
+}
+UNSET = {"hidden", "attention_dim", "remove_above", "max_degree", "width", "sources", "certify", "bandwidth"}
+UNSET |= {"tolerance"}
+LISTS = {"sizes", "depths", "bound_c", "at", "widths", "sources"}  # a list of numbers is one of them
+FLAGS = {"use_bias", "concat", "share_weights", "learn_eps", "bias", "trained", "tensorboard", "certify"}
+REAL = {"eps", "negative_slope", "scale", "strength", "remove_above"}
+ABOVE_0 = {"theta", "temperature", "p", "signal", "average_degree", "exponent", "max_degree", "bandwidth", "tolerance"}
+ABOVE_0 |= {"learning_rate", "l2", "weight_decay"}
+IN_A_SENTENCE = {"remedies": "remed(y|ies)", "statements": "statements?"}
+
+
+def made_with(layer, **given):
+    """What a layer says when it is made; its annotations, which are checked in tests, would speak first."""
+    module = layer(features=4)
+    for option, value in given.items():
+        object.__setattr__(module, option, value)
+    module.__post_init__()
+
+
+@pytest.fixture(scope="module")
+def makers():
+    """What takes options, with right values for the others."""
+    h, ring = np.ones((5, 2)), np.arange(5)
+    graph = jg.prepare(senders=np.r_[ring, (ring + 1) % 5], receivers=np.r_[(ring + 1) % 5, ring], num_nodes=5)
+    J, raw = jg.jacobian(jnp.sin, h), csbm(num_nodes=30, num_features=4, train_per_class=4, average_degree=4.0).graph
+    _ = J.support  # it needs products, and what they say is not asked for here
+    made = {name: partial(made_with, kind) for name, kind in LAYERS.items()} | RULES | CONFIGS
+    made |= {"fosr": partial(jg.fosr, raw, edges=1), "sdrf": partial(jg.sdrf, raw, steps=1)}
+    made |= {"csbm": csbm, "power_law": power_law, "mesh": jg.scale.mesh}
+    made["random_graphs"] = partial(random_graphs, np.random.default_rng(0), sizes=[5], disconnected="within")
+    made["start_process"] = partial(start_process, coordinator="127.0.0.1:1", processes=2, process=1)
+    made["lyapunov"] = partial(jg.lyapunov, lambda h, _: h, h, np.arange(2))
+    made["sensitivity"] = partial(jg.sensitivity, jnp.sin, h, graph, sources=2)
+    made["statistics"] = partial(J.statistics, method="lanczos")
+    made |= {name: getattr(J, name) for name in TAKEN if name not in made and hasattr(J, name)}
+    return made | {"schatten": partial(schatten, np.ones(2)), "numerical_rank": partial(jg.measures.numerical_rank, h)}
+
+
+def is_right(kind, option, value):
+    """Whether a value of the table is one of the option's all the same."""
+    if value is None:
+        return option in UNSET
+    if value is True:
+        return option in FLAGS
+    if isinstance(value, list | np.ndarray):
+        return option in LISTS
+    if value is len:
+        return option == "kernel_init"
+    if value in (-1, 2.5) and (option in REAL or (option, kind) in (("alpha", "GraphCON"), ("gamma", kind))):
+        return True
+    return value == 2.5 and option in ABOVE_0
+
+
+@pytest.mark.parametrize(("kind", "option"), [(kind, name) for kind, names in TAKEN.items() for name in names])
+def test_what_is_no_value_of_an_option_is_refused_by_name(makers, kind, option):
+    for value in (*WRONG.values(), True, 2.5, -1):
+        if not is_right(kind, option, value):
+            with pytest.raises(ValueError, match=rf"^{IN_A_SENTENCE.get(option, option)}\b"):
+                makers[kind](**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "values"),
+    [
+        (StudyConfig, "depths", [2, "8"]),
+        (StudyConfig, "depths", [2, None]),
+        (StudyConfig, "bound_c", [0.5, "1"]),
+        (StudyConfig, "bound_c", [np.nan]),
+        (StudyConfig, "remedies", ["none", None]),
+        (SpectrumConfig, "at", [0, 1.5]),
+        (SpectrumConfig, "layer_options", ["heads=2", 8]),
+        (ProbeConfig, "when", ["init", None]),
+        (RunConfig, "grid", [None]),
+        (CheckConfig, "widths", [4, "16"]),
+        (CheckConfig, "statements", [["mean_error"]]),
+    ],
+)
+def test_a_list_refuses_what_is_no_value_in_it(kind, option, values):
+    with pytest.raises(ValueError, match=rf"^{IN_A_SENTENCE.get(option, option)}\b"):
+        kind(**{option: values})

@@ -1,12 +1,15 @@
 """What generators with planted classes share: the options and their checks, the features, the split, the graph."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxgnn.data.dataset import Dataset, GraphsTuple, graphs_tuple
+from jaxgnn.options import is_number, is_whole, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,23 +32,23 @@ class Planted:
 
     def __post_init__(self) -> None:
         n, k = self.num_nodes, self.num_classes
-        for option in ("num_nodes", "num_classes", "num_features"):
-            value = getattr(self, option)
-            require(option, value, isinstance(value, int | np.integer), "an integer")
+        require("num_nodes", n, lambda v: is_whole(v) and v >= 1, "an integer of at least 1")
+        for option in ("num_classes", "num_features"):
+            require(option, getattr(self, option), is_whole, "an integer")
         for option in ("train_per_class", "seed"):
-            value = getattr(self, option)
-            require(option, value, isinstance(value, int | np.integer) and value >= 0, "an integer of at least 0")
-        require("num_classes", k, 2 <= k <= n, f"2 to num_nodes = {n}")
-        require("num_features", self.num_features, self.num_features >= k - 1, "at least num_classes - 1")
+            require(option, getattr(self, option), lambda v: is_whole(v) and v >= 0, "an integer of at least 0")
+        require("num_classes", k, lambda k: 2 <= k <= n, f"2 to num_nodes = {n}")
+        require("num_features", self.num_features, lambda f: f >= k - 1, "at least num_classes - 1")
         finite = "a finite number of at least 0"
-        require("average_degree", self.average_degree, 0 <= self.average_degree < math.inf, finite)
-        require("homophily", self.homophily, 0 <= self.homophily <= 1, "0 to 1")
-        require("signal", self.signal, 0 <= self.signal < math.inf, finite)
-        require("val_fraction", self.val_fraction, 0 < self.val_fraction < 1, "between 0 and 1")
+        require("average_degree", self.average_degree, lambda v: 0 <= v < math.inf, finite)
+        require("homophily", self.homophily, lambda v: 0 <= v <= 1, "0 to 1")
+        require("signal", self.signal, lambda v: 0 <= v < math.inf, finite)
+        require("val_fraction", self.val_fraction, lambda v: 0 < v < 1, "between 0 and 1")
         smallest = n // k
-        require("train_per_class", self.train_per_class, 1 <= self.train_per_class <= smallest, f"1 to {smallest}")
+        require("train_per_class", self.train_per_class, lambda v: 1 <= v <= smallest, f"1 to {smallest}")
         room = n - self.train_per_class * k - 1
-        require("val_fraction", self.val_fraction, 1 <= self.num_val <= room, f"worth 1 to {room} of {n} nodes")
+        allowed = f"worth 1 to {room} of {n} nodes"
+        require("val_fraction", self.val_fraction, lambda _: 1 <= self.num_val <= room, allowed)
 
     @property
     def num_val(self) -> int:
@@ -85,10 +88,10 @@ class Planted:
             )
 
 
-def require(option: str, value: float, condition: bool, allowed: str) -> None:
-    """Raises ValueError, naming the option, its value and what is allowed, where the condition does not hold."""
-    if not condition:
-        raise ValueError(f"{option}={value!r} is not allowed: it must be {allowed}.")
+def require(option: str, value: Any, inside: Callable[[Any], bool], allowed: str) -> None:
+    """Raises ValueError, naming the option, its value and what is allowed, unless it is a number `inside` holds for."""
+    if not is_number(value) or not inside(value):
+        raise ValueError(f"{option}={shown(value)} is not allowed: it must be {allowed}.")
 
 
 def simple_graph(pairs: Int[np.ndarray, "m 2"], num_nodes: int) -> GraphsTuple:

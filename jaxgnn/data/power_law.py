@@ -62,11 +62,11 @@ def power_law(
     )
     most = num_nodes - 1
     largest = most if max_degree is None else max_degree
-    require("exponent", exponent, 2 < exponent < np.inf, "a finite number above 2")
-    require("average_degree", average_degree, 0 < average_degree < most, f"above 0 and below num_nodes - 1 = {most}")
+    require("exponent", exponent, lambda v: 2 < v < np.inf, "a finite number above 2")
+    require("average_degree", average_degree, lambda v: 0 < v < most, f"above 0 and below num_nodes - 1 = {most}")
     if max_degree is not None:
         allowed = f"above average_degree = {average_degree} and at most num_nodes - 1 = {most}"
-        require("max_degree", max_degree, average_degree < max_degree <= most, allowed)
+        require("max_degree", max_degree, lambda v: average_degree < v <= most, allowed)
 
     rng = np.random.default_rng(seed)
     labels = planted.labels(rng)

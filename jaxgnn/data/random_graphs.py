@@ -3,13 +3,15 @@
 import math
 from collections.abc import Sequence
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float
 from scipy.sparse.csgraph import connected_components, shortest_path
+
+from jaxgnn.options import check_known, check_whole, checked_list
 
 Disconnected = Literal["redraw", "largest", "within"]
 # How often each family is drawn.
@@ -62,8 +64,12 @@ def random_graphs(rng: np.random.Generator, sizes: Sequence[int], *, disconnecte
       largest  the largest component replaces the graph, which becomes smaller (the first of equally large ones);
       within   the graph stays.
 
+    Raises ValueError for another `disconnected`, or a size that is not 4 and more.
     Source: the mixture and its generators follow Corso et al. 2020 (PNA, arXiv 2004.05718), appendix.
     """
+    check_known("disconnected", disconnected, get_args(Disconnected))
+    for n in checked_list("sizes", sizes):
+        check_whole("sizes", n, least=4)
     graphs, families, drawn, isolated, apart = [], [], 0, 0, 0
     names = list(MIXTURE)
     for n in sizes:

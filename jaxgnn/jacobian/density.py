@@ -16,6 +16,7 @@ from scipy.fft import dct
 
 from jaxgnn.jacobian import linear
 from jaxgnn.memory import require_memory
+from jaxgnn.options import check_number
 
 _GRID = 400
 _GROUP_BYTES = 2**29  # Lanczos vectors of the probes that go side by side: 512 MiB
@@ -175,8 +176,8 @@ def rescaled(found: Density, twos: int) -> Density:
 
 def require_bandwidth(bandwidth: float | None) -> None:
     """Raises ValueError for one that is not a finite number above 0."""
-    if bandwidth is not None and not 0 < bandwidth < np.inf:
-        raise ValueError(f"bandwidth={bandwidth!r}: allowed are finite numbers above 0")
+    if bandwidth is not None:
+        check_number("bandwidth", bandwidth, lambda v: 0 < v < np.inf, "finite numbers above 0")
 
 
 def kernel(grid: Float[np.ndarray, "g"], values: Float[np.ndarray, "k"], bandwidth: float) -> Float[np.ndarray, "g k"]:

@@ -23,6 +23,7 @@ from jaxgnn.jacobian.rounding import coarsest_eps
 from jaxgnn.jacobian.sparse import Products
 from jaxgnn.jacobian.statistics import Statistics
 from jaxgnn.memory import require_memory
+from jaxgnn.options import check_flag, check_known, check_whole
 from jaxgnn.precision import precision
 from jaxgnn.program import kept
 
@@ -216,6 +217,7 @@ class LayerJacobian:
         """
         if self.shape[0] != self.shape[1]:
             raise ValueError(f"a Jacobian of shape {self.shape} has no eigenvalues: it must be square")
+        check_whole("k", k)
         if not 1 <= k <= self.shape[0] - 2:
             most = (
                 f"1 to {self.shape[0] - 2}"
@@ -253,10 +255,11 @@ class LayerJacobian:
         the sparse Jacobian, whose small independent blocks are otherwise taken exactly.
         Raises ValueError for k < 1 or another `which`, MemoryError where the vectors or the factors do not fit.
         """
-        if which not in ("largest", "smallest"):
-            raise ValueError(f"which={which!r} is not known: allowed are largest, smallest")
-        if not isinstance(k, int | np.integer) or k < 1:
-            raise ValueError(f"k={k}: allowed are 1 and more, whole")
+        check_known("which", which, ("largest", "smallest"))
+        check_whole("k", k, least=1)
+        check_whole("max_products", max_products, least=0)
+        if certify is not None:
+            check_flag("certify", certify)
         found = self._smallest(k, max_products) if which == "smallest" else self._largest(k, max_products, certify)
         return extremes.rescaled(found, -self._twos)
 
@@ -288,8 +291,7 @@ class LayerJacobian:
         method: "lanczos" (stochastic Lanczos quadrature) or "chebyshev" (kernel polynomial method), a check on it.
         Raises ValueError for another method, or fewer than 2 probes or steps; MemoryError where the vectors do not fit.
         """
-        if method not in ("lanczos", "chebyshev"):
-            raise ValueError(f"method={method!r} is not known: allowed are lanczos, chebyshev")
+        check_known("method", method, ("lanczos", "chebyshev"))
         density.require_bandwidth(bandwidth)
         twos = self._twos
         bandwidth = None if bandwidth is None else float(linear.rescaled(np.float64(bandwidth), twos))
@@ -326,12 +328,11 @@ class LayerJacobian:
 
         method: "exact" from all singular values, "lanczos" from `quadrature`. Raises ValueError for another.
         """
+        check_known("method", method, ("exact", "lanczos"))
         if method == "exact":
             return statistics.exact(self.singular_values(), self.shape, self.eps)
-        if method == "lanczos":
-            rule = self.quadrature(probes, steps)
-            return statistics.stochastic(rule, self.shape, self.eps)
-        raise ValueError(f"method={method!r} is not known: allowed are exact, lanczos")
+        rule = self.quadrature(probes, steps)
+        return statistics.stochastic(rule, self.shape, self.eps)
 
     @property
     def _agreement(self) -> float:
@@ -360,13 +361,12 @@ class LayerJacobian:
         return Products(mm, rmm, self._h.shape, self._out, self.dtype, batch)
 
     def _spectrum(self, method: str, exact: Callable, closed_form: Callable) -> np.ndarray:
+        check_known("method", method, ("exact", "kronecker"))
         if method == "exact":
             return linear.rescaled(exact(self._entries()), -self._twos)
-        if method == "kronecker":
-            if self._factors is None:
-                raise ValueError('method="kronecker" needs factors: jacobian(f, h, factors=(P, W))')
-            return closed_form(self._factors)
-        raise ValueError(f"method={method!r} is not known: allowed are exact, kronecker")
+        if self._factors is None:
+            raise ValueError('method="kronecker" needs factors: jacobian(f, h, factors=(P, W))')
+        return closed_form(self._factors)
 
     def _entries(self) -> np.ndarray | sp.csr_matrix:
         """All entries of the scaled J, the cheaper way: sparse where blocks can be told apart, dense where at hand."""
@@ -427,8 +427,10 @@ class LayerJacobian:
 
     def _sampled(self, probes: int, steps: int, seed: int) -> Sampled:
         for name, value, least in (("probes", probes, 2), ("steps", steps, 2)):
+            check_whole(name, value)
             if value < least:
                 raise ValueError(f"{name}={value}: allowed are {least} and more")
+        check_whole("seed", seed, least=0)
         return density.sample(*self.support, probes, self.dtype, seed)
 
     def _verify_factors(self, factors: kronecker.Arrays) -> None:

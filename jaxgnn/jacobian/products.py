@@ -17,6 +17,7 @@ from jaxgnn.arrays import Array
 from jaxgnn.jacobian.linear import generator, point
 from jaxgnn.jacobian.rounding import coarsest_eps
 from jaxgnn.memory import require_memory
+from jaxgnn.options import check_whole
 from jaxgnn.precision import nan_is_a_value, precision
 from jaxgnn.program import frozen, kept
 
@@ -73,6 +74,8 @@ def lyapunov(
     Source: Benettin et al. 1980; Engelken et al. 2023 for networks.
     """
     h = point(h)
+    check_whole("k", k)
+    check_whole("seed", seed, least=0)
     if k < 1:
         raise ValueError(f"k={k}: allowed are 1 and more")
     length, k = _length(inputs), min(k, h.size)

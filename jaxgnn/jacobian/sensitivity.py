@@ -15,6 +15,7 @@ from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
 from jaxgnn.jacobian import linear
 from jaxgnn.memory import require_memory
+from jaxgnn.options import check_known, check_whole
 from jaxgnn.precision import precision
 from jaxgnn.program import frozen, kept
 from jaxgnn.propagation import Propagation
@@ -90,8 +91,8 @@ def sensitivity(
       MemoryError: the blocks of one source do not fit.
     """
     h, n = np.asarray(h), graph.num_nodes
-    if norm not in get_args(Norm):
-        raise ValueError(f"norm={norm!r} is not known: allowed are {', '.join(get_args(Norm))}")
+    check_known("norm", norm, get_args(Norm))
+    check_whole("seed", seed, least=0)
     if h.ndim != 2 or h.shape[0] != n or not jnp.issubdtype(h.dtype, jnp.floating):
         raise ValueError(f"h is {h.dtype} {h.shape}: allowed are floating-point features [{n}, d] of the graph's nodes")
     nodes = _sources(sources, n, seed, np.arange(n) if graph.node_mask is None else np.flatnonzero(graph.node_mask))

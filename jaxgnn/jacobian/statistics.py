@@ -9,6 +9,7 @@ from jaxtyping import Float
 from jaxgnn.jacobian.dense import errors
 from jaxgnn.jacobian.density import Estimate, Quadrature, standard_error
 from jaxgnn.jacobian.linear import rescaled
+from jaxgnn.options import check_number
 
 
 class Statistics(NamedTuple):
@@ -43,8 +44,7 @@ class Statistics(NamedTuple):
 
 def schatten(values: Float[np.ndarray, "k"], p: float) -> float:
     """(sum_i sigma_i^p)^(1/p); the largest for p = inf. Raises ValueError for p below 1."""
-    if not p >= 1:
-        raise ValueError(f"p={p!r}: allowed are 1 and more, and infinity")
+    check_number("p", p, lambda v: v >= 1, "1 and more, and infinity")
     largest = float(values.max(initial=0.0))
     if largest == 0 or np.isinf(p):
         return largest

@@ -9,9 +9,10 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.layers.layer import Layer
 
 
-class ADGN(nn.Module):
+class ADGN(Layer):
     """H = X (W - W^T - gamma I)^T + P X V (+ b), [n, d] -> [n, d]. Source: Gravina et al. 2023, equation 6.
 
     The block around it makes X + epsilon tanh(H) of it, unless told otherwise.

@@ -8,9 +8,10 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.layers.layer import Layer
 
 
-class APPNP(nn.Module):
+class APPNP(Layer):
     """H = Z^(K), Z^(0) = X, Z^(k+1) = (1 - alpha) P Z^(k) + alpha X; [n, d] -> [n, d], no parameters.
 
     Source: Gasteiger et al. 2019, equation 4.
@@ -28,13 +29,6 @@ class APPNP(nn.Module):
     K: int = 10
     alpha: float = 0.1
     square: ClassVar[bool] = True  # maps d features to d
-
-    def __post_init__(self) -> None:
-        if self.K < 1:
-            raise ValueError(f"K={self.K}: allowed are 1 and more")
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha={self.alpha}: allowed are 0 to 1")
-        super().__post_init__()
 
     @property
     def hops(self) -> int:

@@ -53,13 +53,3 @@ def attend(
 def row_sums(Z: Float[Array, "e h d"]) -> Float[Array, "e h"]:
     """The sum over the last axis as a product with ones, for the reason that `attend` gives."""
     return (Z @ jnp.ones((Z.shape[-1], 1), Z.dtype))[..., 0]
-
-
-def check_heads(features: int, heads: int, concat: bool, attention_dropout: float = 0.0) -> None:
-    """Raises ValueError for options that attention layers share and that are out of their range."""
-    if heads < 1:
-        raise ValueError(f"heads={heads}: allowed are 1 and more")
-    if concat and features % heads:
-        raise ValueError(f"heads={heads} does not divide features={features}: with concat=True it must")
-    if not 0 <= attention_dropout < 1:
-        raise ValueError(f"attention_dropout={attention_dropout}: allowed are 0 and more, below 1")

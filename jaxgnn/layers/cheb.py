@@ -8,9 +8,10 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.layers.layer import Layer
 
 
-class Cheb(nn.Module):
+class Cheb(Layer):
     """H = sum_{k<K} T_k(-P) X W_k (+ b), [n, d] -> [n, features]. Source: Defferrard et al. 2016, section 2.1.
 
     -P is their L~ = 2 L / lambda_max - I with L = I - P and lambda_max = 2: prepare the graph with loops=False for
@@ -30,11 +31,6 @@ class Cheb(nn.Module):
     K: int = 3
     use_bias: bool = False
     kernel_init: Initializer = glorot_uniform()
-
-    def __post_init__(self) -> None:
-        if self.K < 1:
-            raise ValueError(f"K={self.K}: allowed are 1 and more")
-        super().__post_init__()
 
     @property
     def hops(self) -> int:

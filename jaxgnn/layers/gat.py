@@ -9,10 +9,11 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
-from jaxgnn.layers.attention import attend, attention_weights, check_heads, mean_on_edges
+from jaxgnn.layers.attention import attend, attention_weights, mean_on_edges
+from jaxgnn.layers.layer import Layer, check_heads
 
 
-class GAT(nn.Module):
+class GAT(Layer):
     """H_v = sum_u a_vu Z_u (+ b), Z = X W, [n, d] -> [n, features]. Source: Velickovic et al. 2018, equations 1 to 6.
 
     a_vu = softmax_u(LeakyReLU(a_s . Z_u + a_r . Z_v)) over the in-neighbours u of v and v itself, once. Where the graph
@@ -42,8 +43,8 @@ class GAT(nn.Module):
     hops: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        check_heads(self.features, self.heads, self.concat, self.attention_dropout)
         super().__post_init__()
+        check_heads(self.features, self.heads, self.concat)
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"], train: bool = False) -> Float[Array, "n features"]:

@@ -8,10 +8,11 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.layers.layer import Layer
 from jaxgnn.remat import not_stored
 
 
-class GatedGCN(nn.Module):
+class GatedGCN(Layer):
     """H_v = X_v W_s + sum_u sigmoid(X_v W_k + X_u W_q) * X_u W_v (+ b), u over v's in-edges; [n, d] -> [n, features].
 
     Source: Bresson & Laurent 2018, equation 11 without its residual connection. Where the graph has edge features

@@ -9,11 +9,12 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
-from jaxgnn.layers.attention import attend, attention_weights, check_heads, mean_on_edges
+from jaxgnn.layers.attention import attend, attention_weights, mean_on_edges
+from jaxgnn.layers.layer import Layer, check_heads
 from jaxgnn.remat import not_stored
 
 
-class GATv2(nn.Module):
+class GATv2(Layer):
     """H_v = sum_u a_vu Z_u (+ b), Z = X W_s, [n, d] -> [n, features]. Source: Brody et al. 2022, equation 7.
 
     a_vu = softmax_u(a . LeakyReLU(X_u W_s + X_v W_r)) over the in-neighbours u of v and v itself, once. Where the graph
@@ -45,8 +46,8 @@ class GATv2(nn.Module):
     hops: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        check_heads(self.features, self.heads, self.concat, self.attention_dropout)
         super().__post_init__()
+        check_heads(self.features, self.heads, self.concat)
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"], train: bool = False) -> Float[Array, "n features"]:

@@ -8,9 +8,10 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.layers.layer import Layer
 
 
-class GCN(nn.Module):
+class GCN(Layer):
     """H = P X W (+ b), [n, d] -> [n, features]. Source: Kipf & Welling 2017, equation 2, before the activation.
 
     Attributes:

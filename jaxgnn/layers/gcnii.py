@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.layers.layer import Layer
 
 
-class GCNII(nn.Module):
+class GCNII(Layer):
     """H = ((1 - alpha) P X + alpha X^(0)) ((1 - beta) I + beta W), beta = ln(theta / (l + 1) + 1); [n, d] -> [n, d].
 
     Source: Chen et al. 2020, equation 5, where layers are counted from 1; here l is counted from 0.
@@ -33,13 +34,6 @@ class GCNII(nn.Module):
     theta: float = 0.5
     kernel_init: Initializer = glorot_uniform()
     hops: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha={self.alpha}: allowed are 0 to 1")
-        if not self.theta > 0:
-            raise ValueError(f"theta={self.theta}: allowed are numbers above 0")
-        super().__post_init__()
 
     @nn.compact
     def __call__(

@@ -8,9 +8,10 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.layers.layer import Layer
 
 
-class GIN(nn.Module):
+class GIN(Layer):
     """H = ReLU(((1 + eps) X + A X) W_1 (+ b_1)) W_2 (+ b_2), [n, d] -> [n, features]; A counts every in-edge once.
 
     Source: Xu et al. 2019, equation 4.1.
@@ -34,11 +35,6 @@ class GIN(nn.Module):
     use_bias: bool = False
     kernel_init: Initializer = glorot_uniform()
     hops: ClassVar[int] = 1
-
-    def __post_init__(self) -> None:
-        if self.hidden is not None and self.hidden < 1:
-            raise ValueError(f"hidden={self.hidden}: allowed are None and 1 and more")
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:

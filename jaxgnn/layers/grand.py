@@ -10,10 +10,11 @@ from jaxtyping import Float
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
 from jaxgnn.layers.attention import attend, attention_weights, row_sums
+from jaxgnn.layers.layer import Layer
 from jaxgnn.remat import not_stored
 
 
-class GRAND(nn.Module):
+class GRAND(Layer):
     """H = (A(X) - I) X, [n, d] -> [n, d]. Source: Chamberlain et al. 2021, equations 8 and 9.
 
     A(X)_vu = softmax_u((X_v W_K) . (X_u W_Q) / sqrt(d')) over the in-neighbours u of v and v itself, once, averaged
@@ -39,10 +40,10 @@ class GRAND(nn.Module):
     defaults: ClassVar[dict[str, str]] = {"activation": "identity", "residual": "scaled"}
 
     def __post_init__(self) -> None:
-        columns = self.features if self.attention_dim is None else self.attention_dim
-        if self.heads < 1 or columns < 1 or columns % self.heads:
-            raise ValueError(f"heads={self.heads}: allowed are 1 and more that divide attention_dim={columns}")
         super().__post_init__()
+        columns = self.features if self.attention_dim is None else self.attention_dim
+        if columns % self.heads:
+            raise ValueError(f"heads={self.heads}: allowed are 1 and more that divide attention_dim={columns}")
 
     @nn.compact
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:

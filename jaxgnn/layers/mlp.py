@@ -8,9 +8,10 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.layers.layer import Layer
 
 
-class MLP(nn.Module):
+class MLP(Layer):
     """H = X W (+ b), [n, d] -> [n, features]: the GCN layer with P = I, the same parameters by the same names.
 
     Attributes:

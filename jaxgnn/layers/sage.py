@@ -11,10 +11,12 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Aggregation, Graph
+from jaxgnn.layers.layer import Layer
+from jaxgnn.options import check_known
 from jaxgnn.propagation import operator_norm
 
 
-class SAGE(nn.Module):
+class SAGE(Layer):
     """H = aggregate(X) W_n + X W_s (+ b), [n, d] -> [n, features]. Source: Hamilton et al. 2017, algorithm 1.
 
     The concatenation of the paper, written as the sum of two products; a node without in-edges aggregates to 0.
@@ -36,9 +38,7 @@ class SAGE(nn.Module):
     hops: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if self.aggregation not in get_args(Aggregation):
-            allowed = ", ".join(get_args(Aggregation))
-            raise ValueError(f"aggregation={self.aggregation!r} is not known: allowed are {allowed}")
+        check_known("aggregation", self.aggregation, get_args(Aggregation))
         super().__post_init__()
 
     @nn.compact

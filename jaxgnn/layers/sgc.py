@@ -6,9 +6,10 @@ from jaxtyping import Float
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.layers.layer import Layer
 
 
-class SGC(nn.Module):
+class SGC(Layer):
     """H = P^K X W (+ b), [n, d] -> [n, features]. Source: Wu et al. 2019, equation 8, before the softmax.
 
     Attributes:
@@ -25,11 +26,6 @@ class SGC(nn.Module):
     K: int = 2
     use_bias: bool = False
     kernel_init: Initializer = glorot_uniform()
-
-    def __post_init__(self) -> None:
-        if self.K < 1:
-            raise ValueError(f"K={self.K}: allowed are 1 and more")
-        super().__post_init__()
 
     @property
     def hops(self) -> int:
