@@ -102,8 +102,9 @@ FAULTS: tuple[Fault, ...] = (
         ("_EPS = 1e-13", "_EPS = 1e-7"),
         ("require(lam < 1 - 1e-9, f", "require(lam < 2, f"),
     ),
-    *_of(
-        "relu_linearity",
+    *faults(
+        "jaxgnn/theory/relu_linearity.py",
+        "tests/theory/test_sides.py -k 'relu_linearity or settled'",
         ("+ network.forward_rounding[1:])[:, None]", ")[:, None] * 0.9"),
         ("1e-14 * np.abs", "1e-8 * np.abs"),
     ),
