@@ -12,6 +12,7 @@ from jaxgnn.bounds import bound_params
 from jaxgnn.graph import Graph
 from jaxgnn.layer_function import split
 from jaxgnn.layers import LAYERS
+from jaxgnn.options import check_whole
 from jaxgnn.precision import precision
 from jaxgnn.state_space import Matrices
 
@@ -59,6 +60,7 @@ def dynamics(model: Any, params: Any) -> Dynamics:
 
 def lipschitz(model: Any, graph: Graph, layer: int) -> float | None:
     """What `DeepGNN.lipschitz` returns."""
+    check_whole("layer", layer)
     if not 0 <= layer < model.blocks:
         raise ValueError(f"layer={layer}: a network of {model.blocks} blocks has layers 0 to {model.blocks - 1}")
     kind, options = model._layer_options()

@@ -14,6 +14,7 @@ from matfree import decomp
 from jaxgnn.arrays import Array, unshared
 from jaxgnn.graph import Graph
 from jaxgnn.magnitude import host_norm, norm
+from jaxgnn.options import check_number, check_seed, check_whole
 from jaxgnn.program import call
 
 Loss = Callable[[Array], Array]
@@ -60,8 +61,9 @@ def landscape(
 
     Raises ValueError for a radius or a number of points that spans nothing.
     """
-    if not radius > 0 or points < 2:
-        raise ValueError(f"radius={radius!r}, points={points!r}: allowed are a radius above 0 and at least 2 points")
+    check_number("radius", radius, lambda v: 0 < v < np.inf, "finite numbers above 0")
+    check_whole("points", points, least=2)
+    check_seed("seed", seed)
     keys = jax.random.split(jax.random.key(seed))
     first, second = (_direction(layer_weights(params), key) for key in keys)
     axis = np.linspace(-radius, radius, points)
@@ -86,8 +88,8 @@ def hessian_extremes(
     vector, in the precision of the parameters. The step count is cut to the number of parameters.
     Raises ValueError for fewer than 2 steps, and where the Hessian is not finite.
     """
-    if steps < 2:
-        raise ValueError(f"steps={steps!r}: allowed are 2 and more")
+    check_whole("steps", steps, least=2)
+    check_seed("seed", seed)
     size = sum(np.size(W) for W in jax.tree.leaves(layer_weights(params)))
     steps = min(steps, size)
     run = partial(_lanczos, model, loss_fn=loss_fn, steps=steps)

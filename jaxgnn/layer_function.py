@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 
 from jaxgnn.arrays import Array
 from jaxgnn.graph import Graph
+from jaxgnn.options import check_whole
 from jaxgnn.precision import precision
 from jaxgnn.program import of_model
 from jaxgnn.sparse_features import Features, SparseFeatures
@@ -44,6 +45,7 @@ def layer_function(
     model: Any, params: Any, graph: Graph, x: Features, *, layer: int, dtype: Any = None
 ) -> tuple[Function, Float[Array, "n d"]]:
     """What `DeepGNN.layer_fn` returns."""
+    check_whole("layer", layer)
     if not 0 <= layer < model.blocks:
         raise ValueError(f"layer={layer}: a network of {model.blocks} blocks has layers 0 to {model.blocks - 1}")
     function, params, shared, before = _prepared(model, params, graph, x, layer, dtype)
@@ -57,6 +59,8 @@ def scan_function(
     """What `DeepGNN.scan_fn` returns."""
     L: int = model.blocks
     stop = L if stop is None else stop
+    check_whole("start", start)
+    check_whole("stop", stop)
     if not 0 <= start < stop <= L:
         raise ValueError(f"start={start}, stop={stop}: a network of {L} blocks allows 0 <= start < stop <= {L}")
     function, params, shared, before = _prepared(model, params, graph, x, start, dtype)

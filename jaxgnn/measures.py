@@ -26,7 +26,7 @@ from jaxgnn.dirichlet_form import energy as form_energy
 from jaxgnn.evaluate import evaluate, is_traced, real, scale_free, signal
 from jaxgnn.graph import Graph
 from jaxgnn.magnitude import centred_top, exponents, homogeneous, norm_ratio, ratio, scaled, squared_top, times_power
-from jaxgnn.options import check_number
+from jaxgnn.options import check_number, check_whole
 from jaxgnn.propagation import Propagation
 from jaxgnn.segment import segment_mean, segment_sum
 
@@ -343,6 +343,7 @@ def _form(X: Array, P: Propagation | Float[Array, "n n"]):
 
 
 def _checked_components(components: Int[Array, "n"], count: int) -> Int[Array, "n"]:
+    check_whole("num_components", count, least=0)
     if not is_traced(components) and np.size(components):
         wrong = np.asarray(components)
         wrong = wrong[(wrong < -1) | (wrong >= count)]

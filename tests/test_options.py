@@ -14,7 +14,9 @@ from jaxgnn.checking import CheckConfig
 from jaxgnn.data import csbm, power_law
 from jaxgnn.data.planted import Planted
 from jaxgnn.data.random_graphs import random_graphs
+from jaxgnn.jacobian.random_matrix import kolmogorov_smirnov, linear_layer_law
 from jaxgnn.jacobian.statistics import schatten
+from jaxgnn.landscape import hessian_extremes, landscape
 from jaxgnn.layers import LAYERS
 from jaxgnn.probing import ProbeConfig
 from jaxgnn.scale import start_process
@@ -179,6 +181,7 @@ RULES = {
         norms.DiffGroupNorm,
     )
 }
+LANDSCAPE = {"landscape": landscape, "hessian_extremes": hessian_extremes}
 ELSEWHERE = {"dataset", "split", "normalisation", "layer", "loops"}  # refused by load_dataset, prepare and DeepGNN
 TAKEN = {name: named(kind) for name, kind in (LAYERS | RULES).items()}
 TAKEN |= {name: [n for n in named(kind) if n not in ELSEWHERE] for name, kind in CONFIGS.items()}
@@ -200,15 +203,24 @@ TAKEN |= {
     "statistics": ["probes", "steps", "method"],
     "schatten": ["p"],
     "numerical_rank": ["tolerance"],
+    "mu_per_component": ["num_components"],
+    "landscape": ["radius", "points", "seed"],
+    "hessian_extremes": ["steps", "seed"],
+    "layer_fn": ["layer"],
+    "lipschitz": ["layer"],
+    "segment_fn": ["start", "stop"],
+    "linear_layer_law": ["shape", "variance", "size"],
+    "kolmogorov_smirnov": ["tolerance"],
+    "moment_square": ["order"],
 }
 UNSET = {"hidden", "attention_dim", "remove_above", "max_degree", "width", "sources", "certify", "bandwidth"}
-UNSET |= {"tolerance"}
-LISTS = {"sizes", "depths", "bound_c", "at", "widths", "sources"}  # a list of numbers is one of them
+UNSET |= {"tolerance", "stop", "size"}
+LISTS = {"shape", "sizes", "depths", "bound_c", "at", "widths", "sources"}  # a list of numbers is one of them
 FLAGS = {"use_bias", "concat", "share_weights", "learn_eps", "bias", "trained", "tensorboard", "certify"}
 REAL = {"eps", "negative_slope", "scale", "strength", "remove_above"}
 ABOVE_0 = {"theta", "temperature", "p", "signal", "average_degree", "exponent", "max_degree", "bandwidth", "tolerance"}
-ABOVE_0 |= {"learning_rate", "l2", "weight_decay"}
-IN_A_SENTENCE = {"remedies": "remed(y|ies)", "statements": "statements?"}
+ABOVE_0 |= {"radius", "variance", "learning_rate", "l2", "weight_decay"}
+IN_A_SENTENCE = {"stop": "(start=0, )?stop", "remedies": "remed(y|ies)", "statements": "statements?"}
 
 
 def made_with(layer, **given):
@@ -235,6 +247,13 @@ def makers():
     made["sensitivity"] = partial(jg.sensitivity, jnp.sin, h, graph, sources=2)
     made["statistics"] = partial(J.statistics, method="lanczos")
     made |= {name: getattr(J, name) for name in TAKEN if name not in made and hasattr(J, name)}
+    model, law = jg.DeepGNN(), linear_layer_law(np.eye(2), shape=(2, 2), variance=1.0)
+    made |= {name: partial(f, model, {}, graph, h, None) for name, f in LANDSCAPE.items()}
+    made |= {name: partial(getattr(model, name), {}, graph, h) for name in ("layer_fn", "segment_fn")}
+    made["linear_layer_law"] = partial(linear_layer_law, np.eye(2), **{"shape": (2, 2), "variance": 1.0})
+    made |= {"lipschitz": partial(model.lipschitz, graph), "moment_square": law.moment_square}
+    made["kolmogorov_smirnov"] = partial(kolmogorov_smirnov, np.ones(2), law)
+    made["mu_per_component"] = partial(jg.measures.mu_per_component, h, np.zeros(5, int))
     return made | {"schatten": partial(schatten, np.ones(2)), "numerical_rank": partial(jg.measures.numerical_rank, h)}
 
 

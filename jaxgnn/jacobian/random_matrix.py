@@ -12,6 +12,7 @@ import scipy.special
 from jaxtyping import Float
 
 from jaxgnn.jacobian import dense
+from jaxgnn.options import check_number, check_whole, is_number, shown
 from jaxgnn.propagation import Propagation
 
 _PIECE = 2**20  # pairs (x, lambda_i) worked on at once
@@ -51,8 +52,8 @@ class SingularValueLaw:
 
     def moment_square(self, order: int) -> float:
         """E x^(2 order) for order >= 0."""
-        if order < 0 or order != int(order):
-            raise ValueError(f"order={order}: allowed are integers from 0")
+        if not is_number(order) or not 0 <= order < np.inf or order != int(order):
+            raise ValueError(f"order={shown(order)}: allowed are integers from 0")
         if order == 0 or not self.scales.size:
             return float(order == 0)
         # E y^(2 p) = sum_(j < p) ratio^j binom(p, j) binom(p - 1, j) / (j + 1)
@@ -136,11 +137,12 @@ def linear_layer_law(
     Raises ValueError for shapes, variances or entries that are out of range, or a `size` below rank(P) min(d, e).
     Source: Arroyo et al. 2025, Theorem 3.2, with P's singular values for its eigenvalues.
     """
-    d, e = shape
-    if not (d >= 1 and e >= 1 and d == int(d) and e == int(e)):
+    d, e = sizes = tuple(shape) if np.size(shape) == 2 else (0, 0)
+    if not all(is_number(v) and 1 <= v < np.inf and v == int(v) for v in sizes):
         raise ValueError(f"shape={shape}: allowed are two integers from 1")
-    if not 0 <= variance < np.inf:
-        raise ValueError(f"variance={variance}: allowed are finite numbers from 0")
+    check_number("variance", variance, lambda v: 0 <= v < np.inf, "finite numbers from 0")
+    if size is not None:
+        check_whole("size", size)
     lambdas, (m, n) = _singular_values(P)
     # As for the rank of a matrix: what is below max(m, n) eps lambda_1 is 0.
     kept = lambdas[lambdas > max(m, n) * np.finfo(np.float64).eps * lambdas.max(initial=0.0)]
@@ -167,6 +169,8 @@ def kolmogorov_smirnov(
     values = np.asarray(values, np.float64).ravel()
     if not values.size or not (np.isfinite(values) & (values >= 0)).all():
         raise ValueError("values: allowed are one or more finite singular values >= 0")
+    if tolerance is not None:
+        check_number("tolerance", tolerance, lambda v: v >= 0, "numbers of 0 and more")
     tolerance = values.size * np.finfo(np.float64).eps if tolerance is None else tolerance
     values = np.sort(np.where(values <= tolerance * values.max(), 0.0, values))
     # Between jumps F_k is constant and F rises, so the supremum is a limit at a jump, from the right or the left.
