@@ -20,6 +20,12 @@ def signal(*shape, seed=0):
 H, W = signal(N, D), signal(D, D, seed=1)
 
 
+def handed_on(_, carry):
+    """What h changes is in double precision after one step, and in single one step later."""
+    first, second, third = carry
+    return first, jnp.sin(first), second.astype(third.dtype)
+
+
 def through(dtype):
     return lambda h: h.astype(dtype).astype(h.dtype)
 
@@ -39,6 +45,21 @@ EPS = {
     "in a loop": (lambda h: jax.lax.scan(lambda c, _: (through(jnp.float32)(c), None), h, length=2)[0], SINGLE),
     "carried by a loop": (
         lambda h: jax.lax.fori_loop(0, 2, exchanged, (h, jnp.zeros(h.shape, jnp.float32)))[0],
+        SINGLE,
+    ),
+    "handed on by a loop": (
+        lambda h: jax.lax.fori_loop(0, 3, handed_on, (h, jnp.zeros(h.shape), jnp.zeros(h.shape, jnp.float32)))[2],
+        SINGLE,
+    ),
+    "handed on by a scan": (
+        lambda h: (
+            h
+            + jax.lax.scan(
+                lambda c, _: (handed_on(0, c), None),
+                (h, jnp.zeros(h.shape), jnp.zeros(h.shape, jnp.float32)),
+                length=3,
+            )[0][2].astype(h.dtype)
+        ),
         SINGLE,
     ),
     "in a branch": (lambda h: jax.lax.cond(h[0, 0] > 9, through(jnp.float16), lambda h: h, h), HALF),

@@ -10,7 +10,11 @@ FAULTS: tuple[Fault, ...] = (
         ("[copied(c) for c in closed.consts]", "list(closed.consts)"),
         ("if _hidden(closed.jaxpr):  #", "if False:  #"),
         ("ClosedJaxpr(private(closed.jaxpr),", "ClosedJaxpr(closed.jaxpr,"),
-        ("return jnp.asarray(np.array(array, copy=True))", "return jnp.asarray(array)"),
+        (
+            "return jnp.asarray(np.array(array, copy=True))",
+            "return jnp.asarray(array)",
+            "what it gives is copied once more, on the device, before it is kept",
+        ),
     ),
     *faults(
         "jaxgnn/structure.py",
