@@ -2,7 +2,12 @@
 
 import gc
 import os
+import signal
 from types import SimpleNamespace
+
+# A shell starts what it runs in the background with Ctrl-C ignored; what is tested here is a program that hears it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Side by side with others, a test gets one thread for LAPACK: threads that wait for each other take ten times as long.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -598,7 +598,9 @@ def test_a_pool_does_not_train_on_nodes(task):
 
 def test_a_foreign_config_is_not_overwritten(task, tmp_path):
     (tmp_path / "config.json").write_text('{"mine": 1}')
-    with pytest.raises(ValueError, match=r"config\.json is not of a run of jaxgnn; choose another folder$"):
+    with pytest.raises(
+        ValueError, match=r"config\.json is not of a run of jaxgnn; choose another folder or remove it$"
+    ):
         jg.train(MODEL, task, seeds=1, steps=1, out=tmp_path)
     assert (tmp_path / "config.json").read_text() == '{"mine": 1}'
 

@@ -84,7 +84,9 @@ def dataset(name: str) -> Dataset:
         ds = jg.load_dataset("csbm", average_degree=degree, homophily=homophily, **sizes)
     elif name == "karate":  # two training nodes have no loss to plateau at
         ds = jg.load_dataset("karate")
-        ds = ds._replace(train_mask=ds.train_mask | ds.val_mask)
+        test = np.flatnonzero(ds.test_mask)
+        val_mask = np.isin(np.arange(ds.test_mask.size), test[::2])
+        ds = ds._replace(train_mask=ds.train_mask | ds.val_mask, val_mask=val_mask, test_mask=ds.test_mask & ~val_mask)
     elif name == "cora":
         ds = jg.load_dataset("cora", split="geom:0")
     elif name == "cora-public":

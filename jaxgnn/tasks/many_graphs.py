@@ -356,6 +356,9 @@ def _checked_counts(counts: Sequence[Any] | None, sizes: list[int], level: str) 
 def _prepared(graphs: Sequence[Any], normalisation: Normalisation, undirected: bool | None) -> list[Graph]:
     prepared, said, options = [], set(), {"normalisation": normalisation, "undirected": undirected}
     for number, graph in enumerate(graphs):
+        given = graph.graphs_tuple if isinstance(graph, Graph) else graph
+        if (held := np.size(getattr(given, "n_node", 0))) != 1:
+            raise ValueError(f"graph {number} is a batch of {held} graphs: each graph is given by itself")
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -367,9 +370,6 @@ def _prepared(graphs: Sequence[Any], normalisation: Normalisation, undirected: b
             if (kind := re.sub(r"\d+", "", text)) not in said:
                 said.add(kind)
                 warnings.warn(f"graph {number}: {text}", warning.category, stacklevel=3)
-        held = made.graphs_tuple.n_node.shape[0]
-        if held != 1:
-            raise ValueError(f"graph {number} is a batch of {held} graphs: each graph is given by itself")
         prepared.append(made)
         for what, values in (
             ("a normalisation", [g.propagation.normalisation for g in (prepared[0], made)]),

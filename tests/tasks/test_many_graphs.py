@@ -110,6 +110,7 @@ MODELS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.* takes no edge features")
 @pytest.mark.parametrize("name", MODELS)
 def test_a_network_sees_in_a_batch_what_it_sees_in_each_graph_alone(name, several, random_variables, x64):
     options = MODELS[name]
@@ -169,6 +170,7 @@ def test_symmetric_graphs_need_no_transpose(graphs):
     assert make(edges, split=((0,), (1,), (2,))).graph.propagation.backward is None
 
 
+@pytest.mark.filterwarnings("ignore:.* takes no edge features")
 def test_batch_statistics_are_those_of_the_real_nodes(several, random_variables, x64):
     task = make(several, batch_size=6)
     model = jg.DeepGNN(depth=2, width=4, out=2, norm="batch", pool="sum")
@@ -341,6 +343,7 @@ def test_no_constant_predictor_does_better_than_the_best(graphs, level, loss):
         assert value(other) >= task.constant_loss() - 1e-6
 
 
+@pytest.mark.filterwarnings("ignore:.* takes no edge features")
 def test_is_trained_by_gradient_descent_over_its_batches(several):
     task = make(several, loss="mse", batch_size=2)
     model = jg.DeepGNN(depth=1, width=4, out=task.out, pool="mean")
