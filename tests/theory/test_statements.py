@@ -146,3 +146,21 @@ def test_a_linear_network_with_a_trained_readout_is_stationary_everywhere_on_a_g
     (network,) = draw(np.random.default_rng(4), SHAPE)
     assert network.trace.weight_grads.max() < 1e-10
     assert np.abs(network.trace.errors).max() > 1e-3
+
+
+@pytest.mark.parametrize("part", [0.9, 1.1])
+def test_a_statement_holds_up_to_its_rounding_and_not_beyond(part):
+    about, rounding = About("name", "source"), 1e-3
+    assert about.at_most((), [1 + part * rounding], [1.0], rounding).holds == (part < 1)
+    assert about.equal((), [1 + part * rounding], [1.0], rounding).holds == (part < 1)
+
+
+def test_nilpotent_weights_are_nilpotent():
+    W = draws.random_weights(np.random.default_rng(0), 4, 5, kinds=("nilpotent",))
+    np.testing.assert_array_equal(np.linalg.matrix_power(W, 5), 0)
+    assert np.abs(np.linalg.matrix_power(W, 4)).max() > 0
+
+
+def test_room_is_told_where_a_bound_stands_above_rounding():
+    rounding = 1e-3
+    assert About("name", "source").at_most((), [0.5, 49 * rounding], [1.0, 50 * rounding], rounding).slack == 0.5
