@@ -67,7 +67,8 @@ def test_a_second_signal_ends_a_command_that_is_in_compiled_code():
     code = "import os; import numpy as np; from jaxgnn import interrupts\n"
     code += "with interrupts.of_command():\n"
     code += "    print('no end'); os.write(1, b'in\\n'); np.linalg.svd(np.random.rand(4000, 4000))"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=-1, stderr=-1, text=True, env=buffered)
     assert process.stdout.readline() == "in\n"
     process.send_signal(signal.SIGINT)
     assert process.stderr.readline() == SAID
