@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.graphs.graph import second_eigenvalue
 
 MARGIN = 0.05  # of accuracy above the most frequent class: what verdicts count as trained
 
@@ -25,7 +26,7 @@ def node_task(dataset: str, normalisation: str = "sym", largest: bool = False) -
 @cache
 def gap(dataset: str, normalisation: str = "doubly") -> float:
     """lambda: the second largest modulus of P's eigenvalues on the largest component."""
-    return float(jg.graph.second_eigenvalue(node_task(dataset, normalisation, True).graph))
+    return float(second_eigenvalue(node_task(dataset, normalisation, True).graph))
 
 
 def drawn(model: jg.DeepGNN, task: Any, seeds: int, seed: int = 0) -> Any:

@@ -1,5 +1,5 @@
 import sys
 
-from jaxgnn.cli import main
+from jaxgnn.commands.main import main
 
 sys.exit(main())

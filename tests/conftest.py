@@ -21,7 +21,10 @@ from jaxtyping import install_import_hook
 # Annotations are checked where no test passes what they forbid, to see it refused, and no pytree of tracers is made
 # into an annotated dataclass. An int is a float here, as everywhere in Python.
 install_import_hook(
-    [f"jaxgnn.{name}" for name in ("memory", "precision", "storage", "segment", "layers", "bounds")],
+    [
+        f"jaxgnn.{name}"
+        for name in ("host.memory", "host.precision", "host.storage", "graphs.segment", "layers", "network.bounds")
+    ],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 import jaxgnn as jg  # noqa: E402

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxgnn as jg
-from jaxgnn import backward, landscape
+from jaxgnn.analysis import backward, landscape
 from jaxgnn.jacobian import lyapunov, sensitivity
 
 N, D = 12, 3

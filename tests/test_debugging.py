@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn.optimisers import TrainConfig
-from jaxgnn.probing import ProbeConfig, Probing
-from jaxgnn.spectrum import Spectrum, SpectrumConfig
-from jaxgnn.study import Study, StudyConfig
-from jaxgnn.training import DataConfig, ModelConfig
+from jaxgnn.commands.probe import ProbeConfig, Probing
+from jaxgnn.commands.spectrum import Spectrum, SpectrumConfig
+from jaxgnn.commands.study import Study, StudyConfig
+from jaxgnn.commands.train import DataConfig, ModelConfig
+from jaxgnn.training.optimisers import TrainConfig
 
 KARATE, STEPS = DataConfig(dataset="karate"), TrainConfig(steps=10, evaluate_every=4)
 MODEL = ModelConfig(depth=2, width=2)

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import jaxgnn as jg
-from jaxgnn.arrays import Array
 from jaxgnn.data import row_normalise
-from jaxgnn.graph import Graph
-from jaxgnn.state_space import Kind, StateSpace
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
+from jaxgnn.network.state_space import Kind, StateSpace
 
 SETTINGS = "The settings are ours: those of the paper's figure are not known."
 

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, features, panels, part, ssm
 from jaxgnn.experiments.setting import drawn
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 PRESERVED = 2.0  # a norm that changes by less than this factor from the first layer to the last; ours
 PLAIN = "GCN"

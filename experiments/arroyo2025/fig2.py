@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.colors import LogNorm
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, of_run, panels, part, ssm
 from jaxgnn.experiments.setting import drawn
 from jaxgnn.report import spectrum_plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 LINEAR, CONVOLUTION, GCN, SSM = "linear", "linear convolution", "nonlinear convolution (GCN)", "GCN-SSM"
 NEAR = 0.1  # how far from 1 a modulus may be to count as near it; ours

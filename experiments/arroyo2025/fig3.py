@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, Part, dirichlet, features, panels, part, ssm, with_modulus
 from jaxgnn.experiments.setting import drawn, majority, mean_std, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 PLAIN, SSM = "GCN", "GCN-SSM"
 LOST = 0.2  # accuracy that has to be lost between a network's best depth and the deepest for it to collapse; ours

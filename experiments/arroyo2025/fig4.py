@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, dirichlet, features, of_run, panels, part, ssm
 from jaxgnn.experiments.setting import drawn
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 LAYERS = {"GIN": "gin", "Gated-GCN": "gated_gcn"}
 WITH = "{}-SSM"

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.setting import mean_std
+from jaxgnn.network.state_space import StateSpace
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
-from jaxgnn.state_space import StateSpace
 
 CLASSES = 5
 CHANCE = 1 / CLASSES

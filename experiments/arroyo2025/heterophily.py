@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, ssm
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 KINDS = ("GCN", "GCN-SSM")
 # Arroyo et al. 2025, in percent: accuracy, but ROC-AUC on minesweeper.

@@ -11,12 +11,12 @@ import numpy as np
 import jaxgnn as jg
 from jaxgnn.data import load_peptides
 from jaxgnn.data.molecules import ATOMS, one_hot
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, ssm
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 # Metric, loss, and whether more is better (Dwivedi et al. 2022, section 4).
 METRICS = {

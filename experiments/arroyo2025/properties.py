@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import ssm
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "GCN": {},

@@ -10,17 +10,17 @@ from matplotlib.ticker import MaxNLocator
 
 import jaxgnn as jg
 from jaxgnn.data.dataset import graphs_tuple
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, Part, of_run, panels, part, ssm
 from jaxgnn.experiments.setting import drawn
-from jaxgnn.graph import Graph, second_eigenvalue
+from jaxgnn.graphs.graph import Graph, second_eigenvalue
+from jaxgnn.graphs.rewiring import fosr, sdrf
 from jaxgnn.jacobian import by_distance, sensitivity, sensitivity_bound
 from jaxgnn.jacobian.sensitivity import ByDistance, Sensitivity
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
-from jaxgnn.rewiring import fosr, sdrf
 
 GRAPHS = ("as it is", "FoSR", "SDRF")
 PLAIN, SSM = "GCN", "GCN-SSM"

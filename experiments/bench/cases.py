@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 import jaxgnn as jg
-from jaxgnn import run as single
 from jaxgnn.data import csbm, row_normalise
 from jaxgnn.experiments.bench.machine import Machine
-from jaxgnn.train import default_hyper
+from jaxgnn.training import run as single
+from jaxgnn.training.train import default_hyper
 
 BOUND_C = 0.5
 SERIES = ("depth", "width", "edges", "seeds", "layer")

@@ -20,11 +20,11 @@ import numpy as np
 import tyro
 
 import jaxgnn as jg
-from jaxgnn import run as training
-from jaxgnn.depth_memory import MemoryEstimate, estimate, require
 from jaxgnn.experiments.bench.spectrum import _high_water
-from jaxgnn.optimisers import Hyper, TrainConfig
-from jaxgnn.remat import policy_of
+from jaxgnn.host.remat import policy_of
+from jaxgnn.training import run as training
+from jaxgnn.training.depth_memory import MemoryEstimate, estimate, require
+from jaxgnn.training.optimisers import Hyper, TrainConfig
 
 Name = Literal["none", "block", "sqrt", "least"]
 
@@ -37,7 +37,7 @@ class Config:
       dataset: a name that `jaxgnn data list` shows.
       depths: L.
       width: features of every layer.
-      policies: what is kept for the way back, see `jaxgnn.remat`.
+      policies: what is kept for the way back, see `jaxgnn.host.remat`.
       layer: the graph layer.
       compute_dtype: "float32", "bfloat16" or "float16".
       steps: steps in one compiled loop.

@@ -21,12 +21,12 @@ import tyro
 from jax.tree_util import Partial
 
 import jaxgnn as jg
-from jaxgnn import run as single
 from jaxgnn.data import csbm, power_law
 from jaxgnn.experiments.bench.timing import medians
-from jaxgnn.memory import peak_memory, require_memory
-from jaxgnn.propagation import Slots
-from jaxgnn.train import default_hyper
+from jaxgnn.graphs.propagation import Slots
+from jaxgnn.host.memory import peak_memory, require_memory
+from jaxgnn.training import run as single
+from jaxgnn.training.train import default_hyper
 
 Kind = Literal["csbm", "power_law"]
 T = TypeVar("T")

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import tyro
 
 import jaxgnn as jg
-from jaxgnn import run as single
 from jaxgnn.experiments.bench.timing import medians
-from jaxgnn.train import default_hyper
+from jaxgnn.training import run as single
+from jaxgnn.training.train import default_hyper
 
 
 @dataclass(frozen=True)

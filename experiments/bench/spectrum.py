@@ -26,7 +26,7 @@ from scipy.sparse import coo_array, csgraph
 import jaxgnn as jg
 from jaxgnn.data import Dataset, csbm
 from jaxgnn.experiments.bench.timing import medians
-from jaxgnn.memory import host_bytes
+from jaxgnn.host.memory import host_bytes
 
 Method = Literal["jaxgnn", "jax jacfwd", "torch jacfwd", "torch jacrev"]
 METHODS: tuple[Method, ...] = ("jaxgnn", "jax jacfwd", "torch jacfwd", "torch jacrev")

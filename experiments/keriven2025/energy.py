@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import OURS, Network, Setting, network, over_seeds
 from jaxgnn.experiments.setting import mean_std
-from jaxgnn.precision import precision
+from jaxgnn.host.precision import precision
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 _ROUNDING = 1e-12  # of ||X^(l)||: below it float64 does not tell energies apart
 _SMOOTH = 0.1  # mu / ||B|| of the smoothest layer: what counts as smoothed

@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import OURS, Network, Setting, network, over_seeds
 from jaxgnn.experiments.setting import mean_std
-from jaxgnn.precision import precision
+from jaxgnn.host.precision import precision
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 _LINEAR = 0.1  # ||B - linear|| / ||B||: what counts as nearly linear
 _SHOWN = 1e-8  # less is drawn as this

@@ -11,10 +11,10 @@ import numpy as np
 from jax.tree_util import Partial
 
 import jaxgnn as jg
+from jaxgnn.analysis.stationary import norm_preserving
 from jaxgnn.data import Dataset
 from jaxgnn.data.dataset import graphs_tuple
-from jaxgnn.graph import Graph, Normalisation, second_eigenvalue
-from jaxgnn.stationary import norm_preserving
+from jaxgnn.graphs.graph import Graph, Normalisation, second_eigenvalue
 from jaxgnn.tasks.node_classification import masked_cross_entropy
 from jaxgnn.tasks.objectives import constant_loss
 

@@ -11,14 +11,14 @@ import numpy as np
 from jax.tree_util import Partial
 
 import jaxgnn as jg
+from jaxgnn.analysis.readout import Readout, descend_readout, readout_at, readout_path, with_readout
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import OURS, Network, Setting, network, over_seeds
 from jaxgnn.experiments.setting import mean_std
-from jaxgnn.precision import precision
-from jaxgnn.readout import Readout, descend_readout, readout_at, readout_path, with_readout
+from jaxgnn.host.precision import precision
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 _LITTLE = 0.1  # of ||B^(0)||, and of the part of the error that arrives: what counts as little
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.setting import mean_std, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 DECAYS: Mapping[str, Mapping[str, float]] = {"none": {}, "L2 5e-4": {"l2": 5e-4}, "AdamW 5e-4": {"weight_decay": 5e-4}}
 _NEAR = 0.01  # of the constant predictor's loss: what counts as being at it

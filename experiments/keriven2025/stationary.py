@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import Setting
 from jaxgnn.experiments.keriven2025.stationary_cells import measure, surroundings
 from jaxgnn.experiments.keriven2025.stationary_claim import finding
 from jaxgnn.experiments.keriven2025.stationary_plan import Config, Results, settings, slices
 from jaxgnn.report.reproduction import Finding
-from jaxgnn.reproduction import Arrays, Reproduction
 
 
 def cells(config: Config) -> Mapping[str, Callable[[], Arrays]]:

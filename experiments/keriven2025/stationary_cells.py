@@ -4,13 +4,13 @@ import jax
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.analysis.landscape import hessian_extremes, landscape
+from jaxgnn.analysis.readout import Readout, descend_readout, exact_readout, readout_at, readout_path, with_readout
+from jaxgnn.analysis.stationary import balance, kept_vector, propagated
+from jaxgnn.evidence.reproduction import Arrays
 from jaxgnn.experiments.keriven2025.networks import Network, Setting, network
 from jaxgnn.experiments.keriven2025.stationary_plan import Config
-from jaxgnn.landscape import hessian_extremes, landscape
-from jaxgnn.precision import precision
-from jaxgnn.readout import Readout, descend_readout, exact_readout, readout_at, readout_path, with_readout
-from jaxgnn.reproduction import Arrays
-from jaxgnn.stationary import balance, kept_vector, propagated
+from jaxgnn.host.precision import precision
 
 STAGES = ("initial", "adam", "stationary", "exact", "no bias")
 SHOWN = ("adam", "stationary")  # around which the loss is shown
@@ -22,10 +22,10 @@ def measure(setting: Setting, config: Config) -> Arrays:
 
     eigenvalue: lambda, 0 for the MLP. constant_loss: the best constant predictor's. smoothness: ||S|| / ||X^(l)||, S
     the part beside v, [L+1]. path: gradient norm, loss and ||R||_F at every point of `readout_path`, [k, 3]. Of every
-    stage, as STAGE/NAME, the fields of `jaxgnn.stationary.Balance`, [L], and
+    stage, as STAGE/NAME, the fields of `jaxgnn.analysis.stationary.Balance`, [L], and
 
       loss, score: in training; accuracy in test.
-      gradient_norm, relative_gradient, separates: of the readout, as in `jaxgnn.readout.Readout`.
+      gradient_norm, relative_gradient, separates: of the readout, as in `jaxgnn.analysis.readout.Readout`.
       readout_norm: ||R||_F ||X^(L)||_F / sqrt(n), so that the scale of X^(L) does not count.
       mean_error: ||1^T E|| / (sqrt(n) ||E||_F), E the output error.
       kept_error: ||v^T E|| / ||E||_F, v the unit vector that P keeps.

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import dataset
 from jaxgnn.experiments.setting import mean_std
-from jaxgnn.graph import second_eigenvalue
+from jaxgnn.graphs.graph import second_eigenvalue
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "relu": {"init_weights": "he"},

@@ -13,12 +13,12 @@ import jax
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions.common import measured
 from jaxgnn.experiments.setting import MARGIN, drawn, majority, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 FORMS = {"frobenius": "hard", "frobenius_soft": "soft"}
 

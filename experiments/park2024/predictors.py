@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
 from jaxgnn.experiments.questions.common import Interval, Layers
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 STATES = ("initial", "trained")
 MEASURES = ("mu", "relative", "change")

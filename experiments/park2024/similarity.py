@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions.common import measured, rates
 from jaxgnn.experiments.setting import drawn, gap, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.reproduction import Finding, Value
-from jaxgnn.reproduction import Arrays, Reproduction
 
 KINDS = {
     "linear": {"activation": "identity"},

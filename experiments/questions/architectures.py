@@ -31,7 +31,7 @@ import jaxgnn as jg
 from jaxgnn.data.dataset import Dataset
 from jaxgnn.experiments.questions import common
 from jaxgnn.experiments.questions.common import Interval, Layers
-from jaxgnn.graph import second_eigenvalue
+from jaxgnn.graphs.graph import second_eigenvalue
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Claim, Shown, write_claim
 from jaxgnn.report.page import Table

@@ -15,7 +15,7 @@ from scipy import stats
 
 import jaxgnn as jg
 from jaxgnn.data.dataset import Dataset
-from jaxgnn.storage import writable_folder
+from jaxgnn.host.storage import writable_folder
 
 DEPTH_RATE = 0.02  # a change of 2% a layer, a factor of 3.6 over 64 layers: what the verdicts count as one
 RESAMPLES = 2000

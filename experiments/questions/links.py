@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 import jaxgnn as jg
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
 from jaxgnn.tasks.objectives import loss_value, score_value
 from jaxgnn.tasks.task import Metrics
 

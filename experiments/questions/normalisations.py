@@ -1,9 +1,9 @@
 """Which normalisations other than Frobenius control the expansion of a deep residual network's gradients?
 
-Question (Park & Kim 2024, open). Every weight normalisation of `jaxgnn.bounds` at several c, and every activation
-normalisation of `jaxgnn.norms`, in a residual GCN: growth of the gradient through all layers at initialisation and
-after training, training loss, accuracy. A normalisation controls expansion if ||G^(0)||_F <= 100 ||G^(L)||_F in every
-run, before and after.
+Question (Park & Kim 2024, open). Every weight normalisation of `jaxgnn.network.bounds` at several c, and every
+activation normalisation of `jaxgnn.network.norms`, in a residual GCN: growth of the gradient through all layers at
+initialisation and after training, training loss, accuracy. A normalisation controls expansion if
+||G^(0)||_F <= 100 ||G^(L)||_F in every run, before and after.
 
 Command: python -m jaxgnn.experiments.questions.normalisations --out normalisations
 Cost: 10 minutes of CPU time (14 programs and 105 trainings of 64 layers).
@@ -18,10 +18,10 @@ import jax
 import numpy as np
 
 import jaxgnn as jg
-from jaxgnn.bounds import BOUNDS
 from jaxgnn.experiments.questions import common
 from jaxgnn.experiments.questions.common import Layers
-from jaxgnn.norms import NORMS
+from jaxgnn.network.bounds import BOUNDS
+from jaxgnn.network.norms import NORMS
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Claim, Shown, write_claim
 from jaxgnn.report.page import Table
@@ -34,8 +34,8 @@ class Config:
     """What to train.
 
     Attributes:
-      bounds: names of `jaxgnn.bounds.BOUNDS`, "none" among them for the network without any.
-      norms: names of `jaxgnn.norms.NORMS`.
+      bounds: names of `jaxgnn.network.bounds.BOUNDS`, "none" among them for the network without any.
+      norms: names of `jaxgnn.network.norms.NORMS`.
       bound_c: every bound's c is chosen from these, by mean validation accuracy.
       depth, width, activation: of the residual GCN.
       seeds: runs of each.

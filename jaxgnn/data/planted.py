@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxgnn.data.dataset import Dataset, GraphsTuple, graphs_tuple
-from jaxgnn.options import is_number, is_whole, shown
+from jaxgnn.host.options import is_number, is_whole, shown
 
 
 @dataclass(frozen=True, kw_only=True)

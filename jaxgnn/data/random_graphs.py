@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float
 from scipy.sparse.csgraph import connected_components, shortest_path
 
-from jaxgnn.options import check_known, check_whole, checked_list
+from jaxgnn.host.options import check_known, check_whole, checked_list
 
 Disconnected = Literal["redraw", "largest", "within"]
 # How often each family is drawn.

@@ -10,8 +10,8 @@ import scipy.linalg as sl
 import scipy.sparse as sp
 from jaxtyping import Complex, Float
 
-from jaxgnn.memory import require_memory
-from jaxgnn.precision import precision
+from jaxgnn.host.memory import require_memory
+from jaxgnn.host.precision import precision
 
 ACCURACY = 1e-12  # of sigma_1: all singular values here
 # Eigenvalues of a computed Gram matrix err by at most this times sqrt(m) eps sigma_1^2: its rounding and that of the m

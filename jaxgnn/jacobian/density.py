@@ -14,9 +14,9 @@ from jaxtyping import Float
 from matfree import decomp
 from scipy.fft import dct
 
+from jaxgnn.host.memory import require_memory
+from jaxgnn.host.options import check_number
 from jaxgnn.jacobian import linear
-from jaxgnn.memory import require_memory
-from jaxgnn.options import check_number
 
 _GRID = 400
 _GROUP_BYTES = 2**29  # Lanczos vectors of the probes that go side by side: 512 MiB

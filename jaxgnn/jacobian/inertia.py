@@ -19,8 +19,8 @@ import scipy.linalg
 import scipy.sparse as sp
 from jaxtyping import Float
 
+from jaxgnn.host.memory import require_memory
 from jaxgnn.jacobian.ordering import EIGEN_ROOT, Ordering
-from jaxgnn.memory import require_memory
 
 THRESHOLD = 0.05  # a pivot is at least this fraction of its coupling to what remains
 FEW = 16  # so many delayed more are not searched

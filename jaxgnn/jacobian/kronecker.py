@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float
 
+from jaxgnn.graphs.propagation import Propagation
 from jaxgnn.jacobian import dense
-from jaxgnn.propagation import Propagation
 
 
 class Factors(NamedTuple):

@@ -10,9 +10,9 @@ import numpy as np
 import scipy.linalg as sl
 from jaxtyping import Float
 
+from jaxgnn.host.memory import require_memory
 from jaxgnn.jacobian.linear import generator
 from jaxgnn.jacobian.sparse import Products
-from jaxgnn.memory import require_memory
 
 
 class Ritz(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
+from jaxgnn.host.arrays import Array
 
 _BATCH_BYTES = 2**25  # vectors of one batched product, in and out: 32 MiB
 

@@ -12,8 +12,12 @@ import scipy.sparse as sp
 from jax.tree_util import Partial
 from jaxtyping import Bool, Complex, Float
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.memory import require_memory
+from jaxgnn.host.options import check_flag, check_known, check_whole
+from jaxgnn.host.precision import precision
+from jaxgnn.host.program import kept
 from jaxgnn.jacobian import dense, density, extremes, kronecker, krylov, linear, purity, sparse, statistics
 from jaxgnn.jacobian.density import Density, Quadrature, Sampled
 from jaxgnn.jacobian.extremes import Extremes
@@ -22,10 +26,6 @@ from jaxgnn.jacobian.ordering import Ordering, order
 from jaxgnn.jacobian.rounding import coarsest_eps
 from jaxgnn.jacobian.sparse import Products
 from jaxgnn.jacobian.statistics import Statistics
-from jaxgnn.memory import require_memory
-from jaxgnn.options import check_flag, check_known, check_whole
-from jaxgnn.precision import precision
-from jaxgnn.program import kept
 
 _EXACT_BELOW = 2048  # rows and columns up to which `extremes(which="smallest")` takes all singular values
 _SMALL_BLOCK = 512  # rows or columns of an independent block up to which `extremes` takes all its singular values

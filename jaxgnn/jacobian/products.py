@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.memory import require_memory
+from jaxgnn.host.options import check_whole
+from jaxgnn.host.precision import nan_is_a_value, precision
+from jaxgnn.host.program import frozen, kept
 from jaxgnn.jacobian.linear import generator, point
 from jaxgnn.jacobian.rounding import coarsest_eps
-from jaxgnn.memory import require_memory
-from jaxgnn.options import check_whole
-from jaxgnn.precision import nan_is_a_value, precision
-from jaxgnn.program import frozen, kept
 
 
 class Lyapunov(NamedTuple):

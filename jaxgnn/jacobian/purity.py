@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from jaxgnn.program import copied, differentiable, kept, trace
-from jaxgnn.structure import structure
+from jaxgnn.host.program import copied, differentiable, kept, trace
+from jaxgnn.host.structure import structure
 
 
 def frozen(f: Partial, h: np.ndarray) -> Partial:

@@ -11,9 +11,9 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float
 
+from jaxgnn.graphs.propagation import Propagation
+from jaxgnn.host.options import check_number, check_whole, is_number, shown
 from jaxgnn.jacobian import dense
-from jaxgnn.options import check_number, check_whole, is_number, shown
-from jaxgnn.propagation import Propagation
 
 _PIECE = 2**20  # pairs (x, lambda_i) worked on at once
 

@@ -11,14 +11,14 @@ import scipy.sparse as sp
 from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.graphs.propagation import Propagation
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.memory import require_memory
+from jaxgnn.host.options import check_known, check_whole
+from jaxgnn.host.precision import precision
+from jaxgnn.host.program import frozen, kept
 from jaxgnn.jacobian import linear
-from jaxgnn.memory import require_memory
-from jaxgnn.options import check_known, check_whole
-from jaxgnn.precision import precision
-from jaxgnn.program import frozen, kept
-from jaxgnn.propagation import Propagation
 
 Norm = Literal["spectral", "frobenius"]
 

@@ -11,10 +11,10 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float
 
-from jaxgnn.graph import Graph
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.memory import require_memory
 from jaxgnn.jacobian.colouring import Colouring, colour
 from jaxgnn.jacobian.linear import generator
-from jaxgnn.memory import require_memory
 
 _PROBES = 2  # random vectors that check a sparse Jacobian
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxgnn.host.options import check_number
 from jaxgnn.jacobian.dense import errors
 from jaxgnn.jacobian.density import Estimate, Quadrature, standard_error
 from jaxgnn.jacobian.linear import rescaled
-from jaxgnn.options import check_number
 
 
 class Statistics(NamedTuple):

@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
-from jaxgnn.remat import not_stored
-from jaxgnn.segment import segment_sum, segment_top
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.graphs.segment import segment_sum, segment_top
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.remat import not_stored
 
 
 def attention_weights(

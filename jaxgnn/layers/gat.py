@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, glorot_uniform
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
 from jaxgnn.layers.attention import attend, attention_weights, mean_on_edges
 from jaxgnn.layers.layer import Layer, check_heads
 

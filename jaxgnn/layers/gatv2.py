@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax.nn.initializers import Initializer, glorot_uniform
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.remat import not_stored
 from jaxgnn.layers.attention import attend, attention_weights, mean_on_edges
 from jaxgnn.layers.layer import Layer, check_heads
-from jaxgnn.remat import not_stored
 
 
 class GATv2(Layer):

@@ -6,8 +6,8 @@ import flax.linen as nn
 from jax.nn.initializers import Initializer, glorot_uniform
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
 from jaxgnn.layers.layer import Layer
 
 

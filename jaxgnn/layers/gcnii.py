@@ -9,8 +9,8 @@ import numpy as np
 from jax.nn.initializers import Initializer, glorot_uniform
 from jaxtyping import Float, Int
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
 from jaxgnn.layers.layer import Layer
 
 

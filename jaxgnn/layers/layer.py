@@ -8,7 +8,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from jaxgnn.options import check_finite, check_flag, check_number, check_whole, is_whole, shown
+from jaxgnn.host.options import check_finite, check_flag, check_number, check_whole, is_whole, shown
 
 
 class Layer(nn.Module):

@@ -9,11 +9,11 @@ import scipy.sparse as sp
 from jax.nn.initializers import Initializer, glorot_uniform
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Aggregation, Graph
+from jaxgnn.graphs.graph import Aggregation, Graph
+from jaxgnn.graphs.propagation import operator_norm
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.options import check_known
 from jaxgnn.layers.layer import Layer
-from jaxgnn.options import check_known
-from jaxgnn.propagation import operator_norm
 
 
 class SAGE(Layer):

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from jaxgnn.host.storage import environment, write_json
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
-from jaxgnn.storage import environment, write_json
 
 
 class Shown(NamedTuple):

@@ -1,4 +1,4 @@
-"""The page of a depth study: what `jaxgnn.study` measured, as figures with a sentence each."""
+"""The page of a depth study: what `jaxgnn.commands.study` measured, as figures with a sentence each."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

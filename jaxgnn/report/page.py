@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-from jaxgnn.storage import write_text
+from jaxgnn.host.storage import write_text
 
 
 class FigureBlock(NamedTuple):

@@ -20,7 +20,7 @@ _RECORDED = (
 
 
 def recorded(folder: Path, names: Sequence[str], arrays: Mapping[str, np.ndarray], every: int) -> Section:
-    """The section "During training": arrays has record/NAME/... of `jaxgnn.recorder.Record` for every name."""
+    """The section "During training": arrays has record/NAME/... of `jaxgnn.training.recorder.Record` for every name."""
     blocks = []
     for name, quantity, ylabel, title in _RECORDED:
         lines, said = _by_step(quantity, names, arrays)

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+from jaxgnn.host.storage import write_text
 from jaxgnn.report.claim import Claim, Shown, write_claim
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
-from jaxgnn.storage import write_text
 
 Preset = Literal["smoke", "cpu", "paper"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from jaxgnn import interrupts
+from jaxgnn.host import interrupts
 
 _IN_ASCII = str.maketrans(
     {

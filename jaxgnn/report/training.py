@@ -20,7 +20,7 @@ def write_training(
     """Writes figures/*.png and *.svg and index.html into `out`; returns the page's path.
 
     `histories` holds the Metrics [seeds, steps] of every row of `results`, `record` the chosen row's
-    `jaxgnn.recorder.Record` if there is one.
+    `jaxgnn.training.recorder.Record` if there is one.
     """
     figures = out / "figures"
     figures.mkdir(exist_ok=True)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
-from jaxgnn.options import shown
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.options import shown
 from jaxgnn.tasks.objectives import RANKINGS
 
 

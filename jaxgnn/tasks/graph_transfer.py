@@ -6,8 +6,8 @@ import networkx as nx
 import numpy as np
 from jaxtyping import Int
 
-from jaxgnn.graph import Graph, Normalisation, prepare
-from jaxgnn.options import check_known, check_whole
+from jaxgnn.graphs.graph import Graph, Normalisation, prepare
+from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
 
 TransferGraph = Literal["line", "ring", "crossed_ring"]

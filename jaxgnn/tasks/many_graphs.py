@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph, Normalisation, prepare
-from jaxgnn.options import check_known, check_whole, shown
+from jaxgnn.graphs.graph import Graph, Normalisation, prepare
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.options import check_known, check_whole, shown
 from jaxgnn.tasks.checks import (
     check_known_targets,
     check_logits,

@@ -8,12 +8,11 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxgnn.arrays import Array
 from jaxgnn.data import Dataset, row_normalise
-from jaxgnn.graph import Graph
-from jaxgnn.metrics import balanced_class_weights
-from jaxgnn.options import check_flag, check_known, check_whole
-from jaxgnn.sparse_features import Features, SparseFeatures
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.graphs.sparse_features import Features, SparseFeatures
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.options import check_flag, check_known, check_whole
 from jaxgnn.tasks.checks import (
     check_logits,
     check_prepared,
@@ -23,6 +22,7 @@ from jaxgnn.tasks.checks import (
     checked_masks,
     checked_numbers,
 )
+from jaxgnn.tasks.metrics import balanced_class_weights
 from jaxgnn.tasks.objectives import RANKINGS, ClassificationMetric, constant_loss, loss_value, maximise, score_value
 from jaxgnn.tasks.task import Metrics
 

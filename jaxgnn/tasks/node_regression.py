@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
-from jaxgnn.options import check_known
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.options import check_known
 from jaxgnn.tasks.checks import (
     check_known_targets,
     check_logits,

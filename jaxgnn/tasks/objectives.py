@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Num
 
-from jaxgnn import metrics
-from jaxgnn.arrays import Array
+from jaxgnn.host.arrays import Array
+from jaxgnn.tasks import metrics
 
 Loss = Literal["cross_entropy", "bce", "mse", "mae"]
 ClassificationMetric = Literal["accuracy", "roc_auc", "average_precision"]

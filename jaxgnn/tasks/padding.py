@@ -9,9 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
-from jaxgnn.propagation import Edges, Propagation
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.graphs.propagation import Edges, Propagation
+from jaxgnn.host.arrays import Array
 
 
 def stacked(graphs: Sequence[Graph]) -> Graph:

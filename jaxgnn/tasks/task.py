@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, Protocol
 
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
 
 
 class Metrics(NamedTuple):

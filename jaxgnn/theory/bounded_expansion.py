@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgnn.bounds import BOUNDS
+from jaxgnn.network.bounds import BOUNDS
 from jaxgnn.theory.draws import networks, said
 from jaxgnn.theory.network import LIPSCHITZ, Network, mu, suffixes
 from jaxgnn.theory.statement import About, Check, Statement, require

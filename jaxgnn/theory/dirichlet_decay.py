@@ -17,8 +17,8 @@ decays as well.
 import jax
 import numpy as np
 
-from jaxgnn import measures
-from jaxgnn.precision import precision
+from jaxgnn.analysis import measures
+from jaxgnn.host.precision import precision
 from jaxgnn.theory.draws import altered, delayed, halved, networks, said, tight
 from jaxgnn.theory.network import LIPSCHITZ, Network, chains
 from jaxgnn.theory.statement import About, Check, Statement, require
@@ -29,7 +29,7 @@ ABOUT = About(
 
 
 def check(network: Network) -> Check:
-    """Norm and energy of every layer, by `jaxgnn.measures.dirichlet`."""
+    """Norm and energy of every layer, by `jaxgnn.analysis.measures.dirichlet`."""
     network.plain(activations=LIPSCHITZ)
     require(network.matrix.symmetric, "P is not symmetric: its Dirichlet energy is no sum of squares")
     values = network.matrix.eigen[0]

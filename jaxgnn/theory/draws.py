@@ -11,10 +11,10 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
-from jaxgnn.graph import Graph, Normalisation, prepare
-from jaxgnn.model import DeepGNN
-from jaxgnn.state_space import StateSpace
+from jaxgnn.graphs.graph import Graph, Normalisation, prepare
+from jaxgnn.host.arrays import Array
+from jaxgnn.network.model import DeepGNN
+from jaxgnn.network.state_space import StateSpace
 from jaxgnn.theory.network import Matrix, Network, observe
 from jaxgnn.theory.statement import Draw, Shape
 

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgnn.precision import precision
-from jaxgnn.probe import probe
+from jaxgnn.analysis.probe import probe
+from jaxgnn.host.precision import precision
 from jaxgnn.theory.draws import networks
 from jaxgnn.theory.network import Network
 from jaxgnn.theory.statement import About, Check, Shape, Statement

@@ -17,7 +17,7 @@ import networkx as nx
 import numpy as np
 from jax.tree_util import Partial
 
-from jaxgnn.model import DeepGNN
+from jaxgnn.network.model import DeepGNN
 from jaxgnn.theory.draws import altered, inner, prepared, said, with_weights
 from jaxgnn.theory.network import Matrix, Network, observe
 from jaxgnn.theory.statement import About, Check, Shape, Statement, require

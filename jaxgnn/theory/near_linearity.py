@@ -21,8 +21,8 @@ from dataclasses import replace
 import jax
 import numpy as np
 
-from jaxgnn.precision import precision
-from jaxgnn.stack import ACTIVATIONS
+from jaxgnn.host.precision import precision
+from jaxgnn.network.stack import ACTIVATIONS
 from jaxgnn.theory.draws import altered, networks, said
 from jaxgnn.theory.network import SLOPE_LIPSCHITZ, Network, mu, products
 from jaxgnn.theory.statement import About, Check, Statement

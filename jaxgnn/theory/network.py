@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxgnn.arrays import Array
-from jaxgnn.dynamics import effective_kernels
-from jaxgnn.graph import Graph
-from jaxgnn.model import DeepGNN
-from jaxgnn.precision import precision
-from jaxgnn.probe import Trace, probe
+from jaxgnn.analysis.probe import Trace, probe
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.precision import precision
+from jaxgnn.network.dynamics import effective_kernels
+from jaxgnn.network.model import DeepGNN
 from jaxgnn.theory.statement import require
 
 _EPS = 1e-13  # rounding, relative to the largest that a signal can be, of tens of layers in float64

@@ -10,8 +10,8 @@ from functools import partial
 import jax
 import numpy as np
 
-from jaxgnn import measures
-from jaxgnn.precision import precision
+from jaxgnn.analysis import measures
+from jaxgnn.host.precision import precision
 from jaxgnn.theory.draws import networks
 from jaxgnn.theory.network import Network
 from jaxgnn.theory.statement import About, Check, Statement
@@ -20,7 +20,7 @@ ABOUT = About("decomposition of the norm", "Park & Kim 2024")
 
 
 def check(network: Network, similarity: Callable = measures.mu) -> Check:
-    """Of the features, gradients and errors of every layer, with `jaxgnn.measures.mu`."""
+    """Of the features, gradients and errors of every layer, with `jaxgnn.analysis.measures.mu`."""
     trace = network.trace
     signals = np.concatenate([trace.features, trace.feature_grads, trace.errors])
     with precision(np.float64):

@@ -22,7 +22,7 @@ import numpy as np
 import scipy.optimize
 from jax.tree_util import Partial
 
-from jaxgnn.precision import precision
+from jaxgnn.host.precision import precision
 from jaxgnn.theory.draws import altered, halved, networks
 from jaxgnn.theory.network import LIPSCHITZ, Network, mu, observe, products
 from jaxgnn.theory.statement import About, Check, Draw, Statement

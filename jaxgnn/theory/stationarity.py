@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from jaxgnn.precision import precision
+from jaxgnn.host.precision import precision
 from jaxgnn.theory.draws import altered, halved, networks
 from jaxgnn.theory.network import LIPSCHITZ, Network, chain_ends, mu, observe
 from jaxgnn.theory.statement import About, Check, Draw, Statement

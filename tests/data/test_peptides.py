@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn.cli import main
+from jaxgnn.commands.main import main
 from jaxgnn.data import DataError, load_peptides
 from jaxgnn.data.molecules import ATOMS, BONDS, one_hot
 from jaxgnn.data.peptides import FILES, FUNCTIONS, STRUCTURE
 from jaxgnn.data.split_files import read_split
+from jaxgnn.evidence.reproduction import load as reproduction
+from jaxgnn.evidence.reproduction import reproduce
 from jaxgnn.experiments.arroyo2025 import peptides as experiment
-from jaxgnn.reproduction import load as reproduction
-from jaxgnn.reproduction import reproduce
 
 NAMES = ("peptides_func", "peptides_struct")
 # Glycine, alanyl-glycine (one centre), a salt, a double bond with a side, a ring with a charge.

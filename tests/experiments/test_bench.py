@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn.cli import main
+from jaxgnn.commands.main import main
 from jaxgnn.experiments.bench import cases, cost, page, profile, rivals, suite
 from jaxgnn.experiments.bench.machine import Machine
 

@@ -4,7 +4,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import jaxgnn.memory
+import jaxgnn.host.memory
 from jaxgnn.jacobian import dense
 
 
@@ -176,7 +176,7 @@ def test_padding():
 
 def test_blocks_that_do_not_fit_are_refused(monkeypatch):
     A = sp.csr_matrix(np.random.default_rng(0).standard_normal((30, 40)))
-    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 30000)
+    monkeypatch.setattr(jaxgnn.host.memory, "available_bytes", lambda: 30000)
     with pytest.raises(MemoryError, match=r"^a 30 x 40 block of J needs .* GiB.*: use extremes\(\) and density"):
         dense.singular_values(A)
     with pytest.raises(MemoryError, match=r"^a block of J of 40 rows needs .*: use outer_eigenvalues\(\) instead$"):

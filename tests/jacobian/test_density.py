@@ -5,7 +5,7 @@ from jax.tree_util import Partial
 from scipy.stats import norm
 
 import jaxgnn as jg
-import jaxgnn.memory
+import jaxgnn.host.memory
 from jaxgnn.jacobian.density import kernel
 
 
@@ -155,7 +155,7 @@ def test_options_out_of_range(options, message):
 def test_vectors_that_do_not_fit(monkeypatch):
     J = jg.jacobian(jnp.sin, signal(20, 2))
     J.support  # noqa: B018
-    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(jaxgnn.host.memory, "available_bytes", lambda: 1000)
     with pytest.raises(MemoryError, match=r"^40 Lanczos vectors of both sides needs .*: use fewer steps instead$"):
         J.density(steps=64)
 

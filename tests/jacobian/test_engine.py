@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import jaxgnn as jg
 from jaxgnn.jacobian import operator
 from jaxgnn.layers import LAYERS
-from jaxgnn.residuals import RESIDUALS
+from jaxgnn.network.residuals import RESIDUALS
 
 D = 3
 N = 26  # enough nodes that blocks are told apart

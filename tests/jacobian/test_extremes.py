@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jax.tree_util import Partial
 
 import jaxgnn as jg
-import jaxgnn.memory
+import jaxgnn.host.memory
 from jaxgnn.jacobian import dense, extremes, operator
 from jaxgnn.jacobian.inertia import ShiftedFactor
 from jaxgnn.jacobian.krylov import largest_ritz
@@ -146,7 +146,7 @@ def test_options_out_of_range(options, message):
 
 def test_vectors_that_do_not_fit(monkeypatch):
     J = jg.jacobian(jnp.sin, signal(20, 2))
-    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(jaxgnn.host.memory, "available_bytes", lambda: 1000)
     with pytest.raises(
         MemoryError, match=r"^a Krylov space of .* vectors for a 40 x 40 Jacobian needs .*: use a smaller k"
     ):

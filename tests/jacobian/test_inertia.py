@@ -201,7 +201,7 @@ def test_what_is_refused(monkeypatch):
         ShiftedFactor(sp.csr_matrix(np.ones((4, 4))), 0.5, ordering)
     with pytest.raises(ValueError, match=r"^row_blocks and column_blocks have shapes \(3,\) and \(4,\): a matrix of"):
         order(J, np.arange(3), np.arange(4))
-    monkeypatch.setattr("jaxgnn.memory.available_bytes", lambda: 8)
+    monkeypatch.setattr("jaxgnn.host.memory.available_bytes", lambda: 8)
     with pytest.raises(MemoryError, match=r"^a factorisation of a 4 x 4 Jacobian needs"):
         ShiftedFactor(J, 0.5, ordering)
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import jaxgnn.memory
+import jaxgnn.host.memory
 from jaxgnn.jacobian.krylov import largest_ritz
 from jaxgnn.jacobian.sparse import Products
 
@@ -137,7 +137,7 @@ def test_the_bases_span_everything_at_their_end(rows, columns, rank, block, seed
 
 
 def test_vectors_that_do_not_fit(monkeypatch):
-    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 10_000)
+    monkeypatch.setattr(jaxgnn.host.memory, "available_bytes", lambda: 10_000)
     message = r"^a Krylov space of 40 vectors for a 50 x 40 Jacobian needs .* GiB, .*: use a smaller k instead$"
     with pytest.raises(MemoryError, match=message):
         largest_ritz(products_of(np.ones((40, 50))), 3, tolerance=1e-8, max_products=100)

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from scipy.optimize import linear_sum_assignment
 
 import jaxgnn as jg
-import jaxgnn.memory
+import jaxgnn.host.memory
 from jaxgnn.jacobian import dense, operator
 from jaxgnn.jacobian.kronecker import Factors
 
@@ -224,7 +224,7 @@ def test_one_entry(value):
 
 def test_a_dense_matrix_that_does_not_fit_is_refused(monkeypatch):
     J = jg.jacobian(plain, signal(5, 3))
-    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(jaxgnn.host.memory, "available_bytes", lambda: 1000)
     for method in (J.dense, J.singular_values, J.eigenvalues):
         with pytest.raises(
             MemoryError,
@@ -409,12 +409,12 @@ def test_factors_that_do_not_fit_in_memory(graphs, monkeypatch):
     graph, W = jg.prepare(**graphs.ring(40)), signal(2, 2)
     J = jg.jacobian(lambda h: graph.propagation @ h @ W, signal(40, 2), graph)
     J.sparse(), J.extremes(1)
-    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(jaxgnn.host.memory, "available_bytes", lambda: 1000)
     with pytest.raises(MemoryError, match=r"^a Krylov space of .* vectors for a 80 x 80 Jacobian needs .* GiB, "):
         J.extremes(3, certify=False)
     # The vectors of one singular value fit, the factors do not.
     available = 3 * 80 * 160 * 8
-    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: available)
+    monkeypatch.setattr(jaxgnn.host.memory, "available_bytes", lambda: available)
     entries, ordering = J._restricted
     J.__dict__["_restricted"] = (entries, ordering._replace(bytes=available + 1))
     for which in ("smallest", "largest"):

@@ -6,7 +6,7 @@ import pytest
 import jaxgnn as jg
 from jaxgnn.jacobian import products
 from jaxgnn.jacobian.products import lyapunov
-from jaxgnn.residuals import RESIDUALS
+from jaxgnn.network.residuals import RESIDUALS
 
 CHAINS = ("none", "identity", "scaled", "gated", "gradient_gating", "ssm")  # neither X^(0) nor a state beside X
 

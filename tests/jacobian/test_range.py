@@ -6,10 +6,10 @@ import pytest
 from jax.tree_util import Partial
 
 import jaxgnn as jg
+from jaxgnn.host.precision import precision
 from jaxgnn.jacobian import linear
 from jaxgnn.jacobian.products import lyapunov
 from jaxgnn.jacobian.sensitivity import sensitivity
-from jaxgnn.precision import precision
 
 SCALES = {np.float32: [1e-35, 1e-27, 1e-12, 1e20, 1e35], np.float64: [1e-300, 1e-160, 1e200, 1e300]}
 CASES = [(dtype, scale) for dtype, scales in SCALES.items() for scale in scales]

@@ -4,7 +4,7 @@ import pytest
 import scipy.sparse as sp
 
 import jaxgnn as jg
-import jaxgnn.memory
+import jaxgnn.host.memory
 from jaxgnn.jacobian import sparse
 from jaxgnn.jacobian.sparse import Products, detected_pattern, from_pattern, graph_pattern, relative_error
 
@@ -241,7 +241,7 @@ def test_a_pattern_that_misses_entries_is_refused(monkeypatch):
 def test_entries_that_do_not_fit(graphs, monkeypatch):
     graph = jg.prepare(**graphs.ring(20))
     J = jg.jacobian(lambda h: graph.propagation @ h, signal(20, 2), graph)
-    monkeypatch.setattr(jaxgnn.memory, "available_bytes", lambda: 1000)
+    monkeypatch.setattr(jaxgnn.host.memory, "available_bytes", lambda: 1000)
     for method in (J.sparse, J.block_norms, lambda: J.sparsity, J.singular_values):
         with pytest.raises(
             MemoryError,

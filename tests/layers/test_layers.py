@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn.graph import warn_once
+from jaxgnn.graphs.graph import warn_once
 from jaxgnn.layers import LAYERS, SAGE
 
 

@@ -17,7 +17,7 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.layers import LAYERS
-from jaxgnn.norms import NORMS
+from jaxgnn.network.norms import NORMS
 
 with warnings.catch_warnings():
     # Both warn of their own deprecated parts while they are imported.

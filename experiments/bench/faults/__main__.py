@@ -21,7 +21,7 @@ from jaxgnn.experiments.bench.faults import plant
 from jaxgnn.experiments.bench.faults.fault import Fault
 from jaxgnn.experiments.bench.faults.plant import CAUGHT, EQUIVALENT, SURVIVED, Outcome
 from jaxgnn.experiments.bench.faults.rooms import FAULTS
-from jaxgnn.storage import writable_folder, write_json
+from jaxgnn.host.storage import writable_folder, write_json
 
 
 @dataclass(frozen=True)

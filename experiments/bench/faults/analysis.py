@@ -4,8 +4,8 @@ from jaxgnn.experiments.bench.faults.fault import Fault, faults
 
 FAULTS: tuple[Fault, ...] = (
     *faults(
-        "jaxgnn/landscape.py",
-        "tests/test_landscape.py",
+        "jaxgnn/analysis/landscape.py",
+        "tests/analysis/test_landscape.py",
         ("jax.vmap(jax.vmap(norm, in_axes=-1))", "jax.vmap(lambda W: jax.vmap(norm, in_axes=-1)(W) * 0 + norm(W))"),
         ("* np.abs(vectors[-1]) + rounding", "* np.abs(vectors[0]) + rounding"),
         ("* np.abs(vectors[-1]) + rounding", "* np.abs(vectors[-1])"),
@@ -13,8 +13,8 @@ FAULTS: tuple[Fault, ...] = (
         ("float(errors[0]), float(errors[-1])", "float(errors[-1]), float(errors[0])"),
     ),
     *faults(
-        "jaxgnn/stationary.py",
-        "tests/test_stationary.py -k 'says or chance or products or preserving'",
+        "jaxgnn/analysis/stationary.py",
+        "tests/analysis/test_stationary.py -k 'says or chance or products or preserving'",
         ("/ (v.size - 1))", "/ v.size)"),
         ("gain = np.sqrt(2.0)", "gain = 2.0"),
         ("_frobenius(A) * _frobenius(B)[-1]", "_frobenius(A) * _frobenius(B)[0]"),
@@ -23,8 +23,8 @@ FAULTS: tuple[Fault, ...] = (
         ("off = _frobenius(S.transpose(0, 2, 1) @ T)", "off = _frobenius(S) * _frobenius(T)"),
     ),
     *faults(
-        "jaxgnn/readout.py",
-        "tests/test_readout.py -k 'measured or tie or path'",
+        "jaxgnn/analysis/readout.py",
+        "tests/analysis/test_readout.py -k 'measured or tie or path'",
         ("(correct > others).all()", "(correct >= others).all()"),
         ("np.hypot(host_norm(Z), np.sqrt(rows.size) * train_bias)", "host_norm(Z)"),
         ("host_norm(E.sum(axis=0)) * train_bias))", "host_norm(E.sum(axis=0))))"),
@@ -33,8 +33,8 @@ FAULTS: tuple[Fault, ...] = (
         ("float(norm / scale / error)", "float(norm / scale / error / rows.size)"),
     ),
     *faults(
-        "jaxgnn/probe.py",
-        "tests/test_probe.py -k 'written or without_a_bound or bias'",
+        "jaxgnn/analysis/probe.py",
+        "tests/analysis/test_probe.py -k 'written or without_a_bound or bias'",
         (
             "jnp.concatenate([gradients.encoder[None], gradients.blocks.features])",
             "jnp.concatenate([gradients.blocks.features, gradients.encoder[None]])",
@@ -42,8 +42,8 @@ FAULTS: tuple[Fault, ...] = (
         ("if g.ndim > 2", "if g.ndim > 1"),
     ),
     *faults(
-        "jaxgnn/backward.py",
-        "tests/test_backward.py -k 'line or spans or written or multiple'",
+        "jaxgnn/analysis/backward.py",
+        "tests/analysis/test_backward.py -k 'line or spans or written or multiple'",
         ("step = alphas + eigenvalue * scales", "step = alphas + 1.1 * eigenvalue * scales"),
         ("np.cumprod(step[::-1])[::-1]", "np.cumprod(step)[::-1]"),
         ('"row": (0.0, 1.0)}', '"row": (1.0, 0.0)}'),

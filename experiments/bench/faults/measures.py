@@ -4,8 +4,9 @@ from jaxgnn.experiments.bench.faults.fault import Fault, faults
 
 FAULTS: tuple[Fault, ...] = (
     *faults(
-        "jaxgnn/measures.py",
-        "tests/test_measures.py -k 'sums or mean_over or known or alone or leaves or parallel or trace or rank'",
+        "jaxgnn/analysis/measures.py",
+        "tests/analysis/test_measures.py "
+        "-k 'sums or mean_over or known or alone or leaves or parallel or trace or rank'",
         ("magnitude.norm(_centred(Y)) / root", "magnitude.norm(_centred(Y)) / root**2"),
         ("return norm_ratio(_centred(Y), Y)", "return norm_ratio(_centred(Y), _centred(Y) + 1e-3 * Y)"),
         ("kept = jnp.asarray(senders) != jnp.asarray(receivers)", "kept = jnp.asarray(senders) >= 0"),
@@ -21,15 +22,16 @@ FAULTS: tuple[Fault, ...] = (
         ("keepdims=True), jnp.sum(v**2))", "keepdims=True), jnp.sum(jnp.abs(v)))"),
     ),
     *faults(
-        "jaxgnn/dirichlet_form.py",
-        "tests/test_measures.py -k dirichlet",
+        "jaxgnn/graphs/dirichlet_form.py",
+        "tests/analysis/test_measures.py -k dirichlet",
         ("return edges / 2 + jnp.sum(", "return edges + jnp.sum("),
         ("t = 1 - (sums[0] + sums[1]) / 2", "t = 1 - sums[0]"),
         ("w = xp.sqrt(xp.where(degree > 0, degree, 1))", "w = xp.where(degree > 0, degree, 1)"),
     ),
     *faults(
-        "jaxgnn/magnitude.py",
-        "tests/test_measures.py tests/test_bounds.py tests/test_backward.py -k 'of_mu or squares_leave or as_far'",
+        "jaxgnn/host/magnitude.py",
+        "tests/analysis/test_measures.py tests/network/test_bounds.py tests/analysis/test_backward.py "
+        "-k 'of_mu or squares_leave or as_far'",
         ("return number, Number(slope,", "return number, Number(2 * slope,"),
         ("return times_power(ratio(norm(A), norm(B), otherwise), a - b)", "return ratio(norm(A), norm(B), otherwise)"),
         (
@@ -38,8 +40,8 @@ FAULTS: tuple[Fault, ...] = (
         ),
     ),
     *faults(
-        "jaxgnn/metrics.py",
-        "tests/test_metrics.py -k 'definition or class_only or balanced or ends or many'",
+        "jaxgnn/tasks/metrics.py",
+        "tests/tasks/test_metrics.py -k 'definition or class_only or balanced or ends or many'",
         ('jnp.searchsorted(ordered, scores, side="right"), N)', 'jnp.searchsorted(ordered, scores, side="left"), N)'),
         ("count > 0, jnp.sum(count) / (num_classes *", "count > 0, jnp.sum(count) / (2 * num_classes *"),
         ("return jnp.maximum(1, jnp.sum(mask) * prediction.shape[1])", "return jnp.maximum(1, jnp.sum(mask))"),

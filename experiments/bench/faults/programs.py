@@ -4,8 +4,8 @@ from jaxgnn.experiments.bench.faults.fault import Fault, faults
 
 FAULTS: tuple[Fault, ...] = (
     *faults(
-        "jaxgnn/program.py",
-        "tests/jacobian/test_values.py tests/test_program.py -k 'not training'",
+        "jaxgnn/host/program.py",
+        "tests/jacobian/test_values.py tests/host/test_program.py -k 'not training'",
         ("_trace_number(object())", "_trace_number(None)"),
         ("[copied(c) for c in closed.consts]", "list(closed.consts)"),
         ("if _hidden(closed.jaxpr):  #", "if False:  #"),
@@ -17,8 +17,8 @@ FAULTS: tuple[Fault, ...] = (
         ),
     ),
     *faults(
-        "jaxgnn/structure.py",
-        "tests/jacobian/test_values.py tests/test_program.py -k 'apart or equal or once'",
+        "jaxgnn/host/structure.py",
+        "tests/jacobian/test_values.py tests/host/test_program.py -k 'apart or equal or once'",
         ("(atom.aval, entries(atom.val)) if", "(atom.aval,) if"),
         ("structure(value.jaxpr), tuple(entries(c) for c in value.consts))", "structure(value.jaxpr))"),
         ("numbers[variable] = len(numbers)", "numbers[variable] = 0"),
@@ -35,7 +35,7 @@ FAULTS: tuple[Fault, ...] = (
         ("(_Moves(True, False), *(", "(_Moves(False, False), *("),
     ),
     *faults(
-        "jaxgnn/arrays.py",
+        "jaxgnn/host/arrays.py",
         "tests/test_order.py -k 'closed_over'",
         ("a.view() if isinstance", "a if isinstance"),
     ),

@@ -29,7 +29,7 @@ FAULTS: tuple[Fault, ...] = (
         ("[:, None] & jnp.asarray(present)", "[:, None] | jnp.asarray(present)"),
     ),
     *faults(
-        "jaxgnn/metrics.py",
+        "jaxgnn/tasks/metrics.py",
         "tests/tasks/test_checks.py -k unknown",
         ("inside = mask[:, None] if mask.ndim == 1 else mask", "inside = jnp.ones_like(scores, bool)"),
     ),
@@ -40,8 +40,8 @@ FAULTS: tuple[Fault, ...] = (
         ("train = np.asarray(self.train_mask, bool)", "train = ..."),
     ),
     *faults(
-        "jaxgnn/training.py",
-        "tests/test_training.py -k 'features or bits'",
+        "jaxgnn/commands/train.py",
+        "tests/commands/test_train.py -k 'features or bits'",
         ('"features": self.features, ', ""),
     ),
     *faults(

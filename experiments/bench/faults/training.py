@@ -4,8 +4,8 @@ from jaxgnn.experiments.bench.faults.fault import Fault, faults
 
 FAULTS: tuple[Fault, ...] = (
     *faults(
-        "jaxgnn/optimisers.py",
-        "tests/test_optimisers.py -k 'schedule or momentum or clipped'",
+        "jaxgnn/training/optimisers.py",
+        "tests/training/test_optimisers.py -k 'schedule or momentum or clipped'",
         ("optax.trace(config.momentum)", "optax.trace(config.momentum, nesterov=True)"),
         (
             "lambda step: jnp.minimum(1.0, (step + 1) / config.warmup)\n",
@@ -16,8 +16,8 @@ FAULTS: tuple[Fault, ...] = (
         ("[optax.clip_by_global_norm(config.clip)]", "[optax.clip(config.clip)]"),
     ),
     *faults(
-        "jaxgnn/run.py",
-        "tests/test_run.py -k 'not evaluation_pass'",
+        "jaxgnn/training/run.py",
+        "tests/training/test_run.py -k 'not evaluation_pass'",
         ("higher = new.val_score > old.val_score if", "higher = new.test_score > old.test_score if"),
         ("else new.val_score < old.val_score", "else new.test_score < old.test_score"),
         ("return higher | (tie &", "return higher | (False & tie &"),
@@ -26,14 +26,14 @@ FAULTS: tuple[Fault, ...] = (
         ("if task.full_batch and model", "if model"),
     ),
     *faults(
-        "jaxgnn/train.py",
-        "tests/test_run.py -k 'last_update or between_equal or patience'",
+        "jaxgnn/training/train.py",
+        "tests/training/test_run.py -k 'last_update or between_equal or patience'",
         ("& ~np.asarray(states.stopped)", ""),
         ("run.better(self.task, final, best.metrics)", "run.better(self.task, best.metrics, final)"),
     ),
     *faults(
-        "jaxgnn/remat.py",
-        "tests/test_remat.py",
+        "jaxgnn/host/remat.py",
+        "tests/host/test_remat.py",
         ("root / 2 <= k <= 2 * root", "root / 4 <= k <= root"),
         ("return -(-depth // k) * kept + chunk", "return depth // k * kept + chunk"),
         ("chunk = k * kept + everything if within", "chunk = k * everything + kept if within"),
@@ -42,8 +42,8 @@ FAULTS: tuple[Fault, ...] = (
         ("step = jax.checkpoint(body, prevent_cse=False) if within else body", "step = body"),
     ),
     *faults(
-        "jaxgnn/depth_memory.py",
-        "tests/test_depth_memory.py",
+        "jaxgnn/training/depth_memory.py",
+        "tests/training/test_depth_memory.py",
         ("copies = 1 if every < 2 else 3", "copies = 1 if every < 2 else 1"),
         ("best=parameters,", "best=0,"),
         ("kept, every * per_layer", "kept, 2 * every * per_layer"),
@@ -51,8 +51,8 @@ FAULTS: tuple[Fault, ...] = (
         (".total <= budget:", ".total <= 2 * budget:"),
     ),
     *faults(
-        "jaxgnn/recorder.py",
-        "tests/test_recorder.py -k 'sample_is or shapes or stopped or many'",
+        "jaxgnn/training/recorder.py",
+        "tests/training/test_recorder.py -k 'sample_is or shapes or stopped or many'",
         ("going = np.asarray(states.step) == done", "going = np.asarray(states.step) >= 0"),
         ("batch = task.batch(jax.random.key(0), jnp.int32(0))", "batch = task.batch(jax.random.key(0), jnp.int32(1))"),
         ("total // every + 1", "total // every"),

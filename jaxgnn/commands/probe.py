@@ -1,0 +1,283 @@
+"""What `jaxgnn probe` does: signals forward and errors backward at every layer, at initialisation and trained."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import jax
+import numpy as np
+from jax.tree_util import Partial
+
+from jaxgnn import layers
+from jaxgnn.analysis.backward import Backward, Geometry, Line, Lines, backward_analysis, geometry, lines
+from jaxgnn.commands.train import DataConfig, network
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.memory import require_memory
+from jaxgnn.host.occupied import occupied
+from jaxgnn.host.options import check_known, check_seed, check_texts, check_whole, checked_list
+from jaxgnn.host.precision import precision
+from jaxgnn.host.storage import environment, fingerprint, writable_folder, write_arrays, write_json
+from jaxgnn.network.model import DeepGNN
+from jaxgnn.training.optimisers import TrainConfig
+from jaxgnn.training.recorder import check_record_every, flat
+from jaxgnn.training.train import STEPS_AT_ONCE, TrainResult, train
+
+STATES = {"init": "At initialisation", "trained": "After training"}
+# The gradient vanishes or explodes where its norm has changed by so much from the output to layer 0, and is smooth
+# where its relative distance to the span is below this.
+CHANGED, SMOOTH = 1e3, 0.1
+# Layers that smooth to what P smooths to; the others' signals are measured against equal rows.
+_OF_PROPAGATION = (layers.GCN, layers.GCNII, layers.SGC, layers.APPNP, layers.MLP)
+Report = Callable[[str, float, float], None]
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """What to probe, and when.
+
+    Attributes:
+      when: "init" (at initialisation), "trained" (after the last step), or both.
+      control: "mlp" probes a graph-blind network of the same options beside the one asked for; or "none".
+      seeds: networks; figures show the median and the range.
+      record_every: sample every layer during training every so many steps, a multiple of 10; 0 for never.
+      precision: "float64" or "float32", of the probes; training is in float32.
+      layer_options: options of the layer, name=value,...: heads=8 of gat, for example.
+      seed: of all randomness; seed i's network is the one that `jaxgnn train` trains as its i-th.
+
+    Raises ValueError for an option that is not known or out of its range, when the object is made.
+    """
+
+    when: tuple[str, ...] = tuple(STATES)
+    control: Literal["mlp", "none"] = "mlp"
+    seeds: int = 3
+    record_every: int = 10
+    precision: Literal["float64", "float32"] = "float64"
+    layer_options: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for state in checked_list("when", self.when):
+            check_known("when", state, STATES)
+        if not self.when or len(set(self.when)) != len(self.when):
+            raise ValueError(f"when={','.join(self.when)!r}: at least one of {', '.join(STATES)}, each once, is needed")
+        for option in ("control", "precision"):
+            check_known(option, getattr(self, option), get_args(type(self).__annotations__[option]))
+        check_whole("seeds", self.seeds, least=1)
+        check_texts("layer_options", self.layer_options)
+        check_seed("seed", self.seed)
+        check_whole("record_every", self.record_every)
+        check_record_every(self.record_every or None, STEPS_AT_ONCE)
+
+
+class Probing:
+    """One call of `jaxgnn probe`.
+
+    Raises ValueError for an unknown data set, layer or option, or a folder that cannot be written to, and MemoryError
+    where a network's signals do not fit; before anything is computed.
+    """
+
+    def __init__(self, source: DataConfig, model: Any, optimisation: TrainConfig, config: ProbeConfig, out: Path):
+        self.configs = {"data": source, "model": model, "train": optimisation, "probe": config}
+        self.config, self.optimisation = config, optimisation
+        made = network(model, config.layer_options)
+        if made.blocks < 1:
+            raise ValueError(f"depth={made.depth} with ends={made.ends!r} leaves no block between the ends")
+        self.task = source.task(made.blocks if made.khop else None)
+        self.models: dict[str, DeepGNN] = {model.layer: made.clone(out=self.task.out)}
+        if config.control == "mlp" and model.layer != "mlp":
+            # The control keeps what the layer decides where it is not asked for.
+            same = {name: getattr(made, name) for name in ("activation", "residual", "residual_scale")}
+            self.models["mlp"] = made.clone(out=self.task.out, layer="mlp", khop=False, **same)
+        signal = np.dtype(config.precision).itemsize * self.task.graph.num_nodes * made.width * (made.blocks + 1)
+        require_memory(12 * signal, f"probing {made.blocks} layers of width {made.width}", "fewer layers or float32")
+        self.out = writable_folder(out)
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def run(self, report: Report = lambda label, done, total: None) -> dict[str, Any]:
+        """Measures everything; writes results.json and probe.npz, and returns what the former holds.
+
+        Trainings are kept in training/, so that an interrupted run goes on where they were.
+        """
+        with occupied(self.out):
+            return self._run(report)
+
+    def _run(self, report: Report) -> dict[str, Any]:
+        steps = self.optimisation.steps if "trained" in self.config.when else 0
+        total = len(self.models) * (steps + len(self.config.when))
+        first, done = next(iter(self.models.values())), 0
+        of_propagation = issubclass(first._layer_options()[0], _OF_PROPAGATION) and not first.khop
+        shape = geometry(self.task.graph, of_propagation=of_propagation)
+        states: dict[str, dict[str, Any]] = {state: {} for state in self.config.when}
+        training: dict[str, Any] = {}
+        for name, model in self.models.items():
+            if "trained" not in states:
+                parameters = {"init": self._initial(model)}
+            else:
+                before = done
+                result = self._train(model, lambda step, k=before, n=name: report(f"training {n}", k + step, total))
+                parameters = {"init": result.initial_params, "trained": result.final_params}
+                training[name] = self._training(name, result)
+                done += steps
+            for state in states:
+                report(f"probing {name}, {state}", done, total)
+                states[state][name] = self._probe(f"{state}/{name}", model, parameters[state], shape)
+                done += 1
+        results = {
+            "config": {name: asdict(config) for name, config in self.configs.items()},
+            "graph": _described(shape, self.task.graph) | {"of_propagation": of_propagation},
+            "states": states,
+            "training": training,
+            "constant_loss": self.task.constant_loss(),
+        }
+        results["headline"] = headline(results)
+        results |= environment()
+        write_arrays(self.out / "probe.npz", self.arrays)
+        write_json(self.out / "results.json", results)
+        return results
+
+    def _initial(self, model: DeepGNN) -> Any:
+        """What `jaxgnn.train` starts from, with a leading axis of seeds."""
+        keys = [jax.random.fold_in(jax.random.key(self.config.seed), i) for i in range(self.config.seeds)]
+        init = jax.jit(model.init)
+        drawn = [init(jax.random.split(key)[0], self.task.graph, self.task.x) for key in keys]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
+
+    def _train(self, model: DeepGNN, progress: Callable[[int], None]) -> TrainResult:
+        config, optimisation = self.config, asdict(self.optimisation)
+        often = {"seeds": config.seeds, "seed": config.seed, "record_every": config.record_every or None}
+        described = fingerprint([asdict(self.configs["data"]), repr(model), optimisation, often])
+        out = self.out / "training" / described[:12]
+        return train(model, self.task, progress=progress, out=out, **often, **optimisation)
+
+    def _training(self, name: str, result: TrainResult) -> dict[str, Any]:
+        if result.record is not None:
+            self.arrays |= result.record.arrays(f"record/{name}")
+        return {
+            "scores": result.score.tolist(),
+            "train_losses": result.train_loss.tolist(),
+            "failed_seeds": int(np.sum(result.failed)),
+        }
+
+    def _probe(self, where: str, model: DeepGNN, params: Any, shape: Geometry) -> dict[str, Any]:
+        """The numbers of one network in one state: arrays [seeds, layers], and their median and range by layer."""
+        found, drawn = [], []
+        for seed in range(self.config.seeds):
+            of_seed = jax.tree.map(lambda a, i=seed: np.asarray(a[i]), params)
+            found.append(self._analysed(model, of_seed, shape))
+            drawn.append(lines(model, of_seed, shape))
+        numbers = flat("", jax.tree.map(lambda *leaves: np.stack(leaves), *found))
+        numbers |= _energies(numbers, self.task.graph.num_nodes)
+        theory = _theory(drawn, numbers)
+        # Of those with lines, in these residual rules B^(l) = rho'(H^(l)) * G^(l+1), no factor between them.
+        theory["backward"]["of_errors"] = model.residual in ("none", "identity")
+        numbers |= {f"{way}_line": line["values"] for way, line in theory.items() if "values" in line}
+        self.arrays |= {f"{where}/{name}": values for name, values in numbers.items()}
+        described = {way: {k: v for k, v in line.items() if k != "values"} for way, line in theory.items()}
+        return {
+            "layers": {name: _summary(values) for name, values in numbers.items()},
+            "lines": described,
+            "verdict": verdict(numbers),
+        }
+
+    def _analysed(self, model: DeepGNN, params: Any, shape: Geometry) -> Backward:
+        dtype = np.dtype(self.config.precision)
+        # Fresh arrays: of one that an eager program closed over, jax 0.10.2 keeps the float32 version for good.
+        task = jax.tree.map(np.array, self.task)
+        params, x = jax.tree.map(lambda a: np.asarray(a, dtype), (params, task.x))
+        with precision(dtype):
+            analysed = backward_analysis(model, params, task.graph, x, Partial(_loss, task), shape)
+            return jax.tree.map(np.asarray, analysed)
+
+
+def verdict(numbers: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What becomes of the gradient from layer L to layer 0, medians over seeds, and that in words.
+
+    `ratio` is ||G^(0)|| / ||G^(L)||; `relative_mu` is of the distance to the span on the largest component, where
+    smoothing can occur, at layer 0, and `least` where it is smallest.
+    """
+    norm, relative = numbers["feature_grads/norm"], numbers["feature_grads_off/relative_mu"]
+    with np.errstate(all="ignore"):
+        ratio = float(np.median(norm[:, 0] / norm[:, -1]))
+    relative = np.median(relative, axis=0)
+    least_at = int(np.argmin(np.where(np.isnan(relative), np.inf, relative)))
+    least = float(relative[least_at])
+    if not np.isfinite(ratio) or not np.isfinite(least):
+        words = "no gradient to speak of: it is 0 or not finite"
+    else:
+        size = "vanishing" if ratio < 1 / CHANGED else "exploding" if ratio > CHANGED else None
+        smooth = "smoothing" if least < SMOOTH <= relative[-1] else "smooth throughout" if least < SMOOTH else None
+        words = {
+            (True, True): f"{size} and {smooth}",
+            (True, False): f"{size}, not smoothing",
+            (False, True): f"{smooth}, not vanishing",
+            (False, False): "neither vanishing nor smoothing",
+        }[size is not None, smooth is not None]
+    first, last = float(relative[0]), float(relative[-1])
+    found = {"ratio": ratio, "relative_mu": first, "relative_mu_output": last, "least": least, "least_at": least_at}
+    return found | {"words": words}
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """What becomes of the gradient on the way to layer 0, in a sentence for each state."""
+    span, parts = results["graph"]["spans"][1], []
+    for state, models in results["states"].items():
+        found = ((name, network["verdict"]) for name, network in models.items())
+        said = "; ".join(
+            f"{name.upper()}'s gradient has {_number(v['ratio'])} of the norm at the output, "
+            f"and {_number(v['relative_mu'])} of that off {span} (least at layer {v['least_at']}: "
+            f"{_number(v['least'])}): {v['words']}"
+            for name, v in found
+        )
+        parts.append(f"{STATES[state]}, at layer 0: {said}.")
+    return " ".join(parts)
+
+
+def _energies(numbers: Mapping[str, np.ndarray], n: int) -> dict[str, np.ndarray]:
+    # E(X) = mu(X) / sqrt(n)
+    return {f"{s}/energy": numbers[f"{s}/mu"] / np.sqrt(n) for s in ("features", "feature_grads", "errors")}
+
+
+def _theory(drawn: list[Lines], numbers: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """The lines [seeds, L+1], whether they are bounds, and the largest measured value over them."""
+    theory = {}
+    ways = (("forward", "features_off", 0, slice(1, None)), ("backward", "feature_grads_off", -1, slice(None, -1)))
+    for way, signal, start, after in ways:
+        found: list[Line | None] = [getattr(line, way) for line in drawn]
+        if found[0] is None:
+            theory[way] = {"holds": False, "why": drawn[0].reason}
+            continue
+        measured = numbers[f"{signal}/mu"]
+        with np.errstate(all="ignore"):
+            values = np.stack([line.factor for line in found if line is not None]) * measured[:, [start]]
+            worst = float(np.nanmax(np.where(values > 0, measured / values, np.nan)[:, after], initial=0.0))
+        if not np.isfinite(measured).all():
+            worst = float("nan")  # what is not finite is not below a line
+        broken = found[0].broken
+        theory[way] = {"holds": not broken, "why": "; ".join(broken), "worst_ratio": worst, "values": values}
+    return theory
+
+
+def _described(shape: Geometry, graph: Any) -> dict[str, Any]:
+    names = ("eigenvalue", "components", "spans", "normalisation")
+    found = {name: getattr(shape, name) for name in names} | {"largest_component": shape.nodes}
+    return found | {"nodes": graph.num_nodes, "edges": graph.num_edges}
+
+
+def _summary(values: np.ndarray) -> Any:
+    """Median, lowest and highest over seeds, by layer; empty where there is no layer (pairs of layers, of one)."""
+    if not values.size:
+        return {"median": [], "low": [], "high": []}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a layer where every seed is NaN
+        low, median, high = np.nanquantile(values, (0, 0.5, 1), axis=0)
+    return {"median": median.tolist(), "low": low.tolist(), "high": high.tolist()}
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "not finite"
+
+
+def _loss(task: Any, logits: Array) -> Array:
+    return task.loss(logits)

@@ -1,0 +1,352 @@
+"""The study: depths x remedies on one data set, trained over seeds, probed, and shown on one page."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from jaxgnn.analysis import measures
+from jaxgnn.analysis.probe import probe
+from jaxgnn.data import load_dataset
+from jaxgnn.graphs.graph import Normalisation, components, prepare, second_eigenvalue
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.memory import require_memory
+from jaxgnn.host.occupied import occupied
+from jaxgnn.host.options import check_known, check_number, check_seed, check_whole, checked_list
+from jaxgnn.host.precision import nan_is_a_value
+from jaxgnn.host.storage import Cell, environment, kept_cell, writable_folder, write_json
+from jaxgnn.jacobian import jacobian
+from jaxgnn.network.bounds import BOUNDS
+from jaxgnn.network.model import DeepGNN
+from jaxgnn.network.norms import NORMS
+from jaxgnn.network.residuals import RESIDUALS
+from jaxgnn.network.stack import ACTIVATIONS
+from jaxgnn.tasks import NodeClassification, node_classification
+from jaxgnn.tasks.node_classification import masked_cross_entropy
+from jaxgnn.training.train import SweepPoint, TrainConfig, sweep
+
+_NORM_NAMES = ("pairnorm", "mean_subtraction", "dgn")  # "layer_norm" and so on are clearer for the others
+# A remedy is one of these or several joined by "+": what it changes in the plain network.
+REMEDIES: Mapping[str, dict[str, Any]] = {
+    "none": {},
+    "residual": {"residual": "identity"},
+    "mlp": {"layer": "mlp"},
+    "dropedge": {"dropedge": 0.3},
+    "shared_weights": {"share_weights": True},
+    "jumping": {"jumping": "sum"},
+    **{name: {"residual": name} for name in RESIDUALS if name not in ("none", "identity")},
+    **{name if name in _NORM_NAMES else f"{name}_norm": {"norm": name} for name in NORMS if name != "none"},
+    **{name: {"bound": name} for name in BOUNDS if name != "none"},
+}
+STATES = ("initial", "trained")
+_TOP = 20  # singular values where not all are computed, by so many products at most
+_PRODUCTS = 300
+_SMALL_GRAPH = 400
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What to study. Written to results.json; the command line is derived from it.
+
+    Attributes:
+      dataset: a name that `jaxgnn data list` shows; csbm and karate need no file.
+      split: "public" or "geom:0" to "geom:9"; by default the data set's first.
+      layer: the graph layer.
+      depths: numbers of layers.
+      remedies: none, residual, mlp (the graph-blind control), dropedge, shared_weights, jumping; the bounds frobenius,
+        frobenius_soft, spectral, row, column, orthogonal, cayley; the residual rules scaled, initial, gated, weighted,
+        graphcon, gradient_gating, ssm; layer_norm, batch_norm, group_norm, pairnorm, mean_subtraction, dgn; or some
+        joined by "+".
+      bound_c: the bounds' c is chosen from these, by mean validation accuracy.
+      seeds: runs of every cell.
+      steps: updates of every run.
+      width: features of every layer; by default 64, and 8 on graphs of up to 400 nodes.
+      normalisation: of the propagation matrix.
+      activation: of every layer.
+      init_weights: glorot, he, lecun or orthogonal.
+      bias: biases in the layers.
+      features: "row" divides every node's features by their absolute sum, "raw" takes them as they are.
+      input_dropout: rate of dropout on the features in training.
+      learning_rate: of Adam.
+      l2: adds l2 / 2 ||params||^2 to the loss.
+      weight_decay: decoupled decay (AdamW's).
+      exact_below: all singular values of a layer up to n * d of this; above it the 20 largest.
+      seed: of all randomness.
+    """
+
+    dataset: str = "csbm"
+    split: str | None = None
+    layer: str = "gcn"
+    depths: tuple[int, ...] = (2, 8, 32, 64)
+    remedies: tuple[str, ...] = ("none", "residual", "residual+frobenius", "mlp")
+    bound_c: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
+    seeds: int = 3
+    steps: int = 200
+    width: int | None = None
+    normalisation: Normalisation = "sym"
+    activation: str = "relu"
+    init_weights: str = "glorot"
+    bias: bool = False
+    features: Literal["row", "raw"] = "row"
+    input_dropout: float = 0.8
+    learning_rate: float = 1e-2
+    l2: float = 5e-4
+    weight_decay: float = 0.0
+    exact_below: int = 4000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for option in ("depths", "remedies", "bound_c"):
+            values = checked_list(option, getattr(self, option))
+            for value in values:
+                if option == "depths":
+                    check_whole(option, value)
+                elif option == "bound_c":
+                    check_number(option, value, lambda v: 0 < v < np.inf, "finite numbers above 0")
+                else:
+                    _check_remedy(value)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{option}={','.join(map(str, values))}: at least one value, each once, is needed")
+        check_known("activation", self.activation, ACTIVATIONS)
+        check_known("features", self.features, get_args(type(self).__annotations__["features"]))
+        check_whole("seeds", self.seeds, least=1)
+        check_whole("exact_below", self.exact_below, least=0)
+        check_seed("seed", self.seed)
+        width = 1 if self.width is None else self.width
+        # Made only to be validated.
+        _ = self.training, [self.model(depth, remedy, width, 1) for depth in self.depths for remedy in self.remedies]
+
+    @property
+    def training(self) -> TrainConfig:
+        return TrainConfig(
+            steps=self.steps, learning_rate=self.learning_rate, weight_decay=self.weight_decay, l2=self.l2
+        )
+
+    def model(self, depth: int, remedy: str, width: int, out: int) -> DeepGNN:
+        """The network of one cell; its bound_c is a stand-in until c is chosen."""
+        options: dict[str, Any] = {"layer": self.layer}
+        for part in remedy.split("+"):
+            options |= REMEDIES[part]
+        names = ("activation", "init_weights", "bias", "input_dropout")
+        return DeepGNN(depth=depth, width=width, out=out, **options, **{name: getattr(self, name) for name in names})
+
+
+def _check_remedy(remedy: Any) -> None:
+    for part in remedy.split("+") if isinstance(remedy, str) else [remedy]:
+        if not isinstance(part, str) or part not in REMEDIES:
+            raise ValueError(f"remedy {part!r} is not known: allowed are {', '.join(REMEDIES)}, joined by +")
+
+
+Report = Callable[[str, float, float], None]  # a cell's label, work done and in all, in layer-steps
+
+
+class Study:
+    """A study in a folder: cells/ holds what is done, so that the same study goes on where it was interrupted.
+
+    Raises ValueError for an unknown data set or option, an unwritable folder, or data that do not fit, MemoryError
+    where the singular values asked for do not fit; all before anything is trained.
+    """
+
+    def __init__(self, config: StudyConfig, out: Path):
+        self.config = config
+        dataset = load_dataset(config.dataset, config.split)
+        self.graph = prepare(dataset.graph, normalisation=config.normalisation)
+        self.task = node_classification(dataset, self.graph, features=config.features)
+        self.dataset = dataset
+        n = self.graph.num_nodes
+        self.width = config.width if config.width is not None else 64 if n > _SMALL_GRAPH else 8
+        size = n * self.width
+        self.exact = size <= config.exact_below
+        if self.exact:
+            require_memory(
+                32 * size**2, f"every singular value at n*d = {size}", f"--exact-below {size - 1}", on_host=True
+            )
+        self.out = writable_folder(out)
+        self.cells: dict[tuple[int, str], Cell] = {}
+
+    def run(self, report: Report | None = None) -> None:
+        """Trains and probes every cell that the folder does not hold yet."""
+        with occupied(self.out):
+            self._run(report)
+
+    def _run(self, report: Report | None) -> None:
+        folder = writable_folder(self.out / "cells")
+        work = {key: key[0] * self._runs(key[1]) * self.config.steps for key in self.keys}
+        done = 0.0
+        for key in self.keys:
+            label = f"depth {key[0]}, {key[1]}"
+            tell = _reporter(report, label, done, sum(work.values()), work[key] / self.config.steps)
+            tell(0)
+            self.cells[key] = kept_cell(
+                folder / self._name(key), self._fingerprint(key), partial(self._run_cell, key, tell)
+            )
+            done += work[key]
+            tell(self.config.steps)
+
+    @property
+    def keys(self) -> list[tuple[int, str]]:
+        """(depth, remedy) of every cell, in order."""
+        return [(depth, remedy) for depth in self.config.depths for remedy in self.config.remedies]
+
+    def results(self) -> dict[str, Any]:
+        """What results.json holds."""
+        config = asdict(self.config) | {"width": self.width, "split": self.dataset.split}
+        cells = [self.cells[key].summary for key in self.keys if key in self.cells]
+        return {"config": config, "cells": cells, "facts": self.facts(), **environment()}
+
+    def write_results(self) -> dict[str, Any]:
+        """Writes results.json and returns what it holds."""
+        results = self.results()
+        write_json(self.out / "results.json", results)
+        return results
+
+    def facts(self) -> list[str]:
+        """Sentences about the data that a reader of the numbers needs: sizes, split, components, lambda."""
+        ds, P = self.dataset, self.graph.propagation
+        masks = {"training": ds.train_mask, "validation": ds.val_mask, "test": ds.test_mask}
+        split = ", ".join(f"{int(np.sum(mask))} {name}" for name, mask in masks.items())
+        sizes = f"{self.graph.num_nodes} nodes, {self.graph.num_edges} directed edges, {ds.x.shape[1]} features"
+        component_sizes = np.bincount(components(self.graph))
+        connected = f"{component_sizes.size} connected components, the largest of {component_sizes.max()} nodes"
+        if P.backward is None:
+            rate, deepest = second_eigenvalue(self.graph), max(self.config.depths)
+            connected += f", where P ({P.normalisation}) has λ = {rate:.4f} (λ^{deepest} = {rate**deepest:.2g})"
+        return [
+            f"{ds.name}: {sizes}, {ds.num_classes} classes; split {ds.split} with {split} nodes.",
+            f"{connected}.",
+        ]
+
+    @staticmethod
+    def _name(key: tuple[int, str]) -> str:
+        return f"depth-{key[0]}-{key[1].replace('+', '-')}"
+
+    def _runs(self, remedy: str) -> int:
+        return self.config.seeds * (len(self.config.bound_c) if _bounded(remedy) else 1)
+
+    def _run_cell(self, key: tuple[int, str], tell: Callable[[int], None]) -> Cell:
+        depth, remedy = key
+        started = time.perf_counter()
+        model = self.config.model(depth, remedy, self.width, self.dataset.num_classes)
+        bounded = model.bound != "none"
+        points = sweep(
+            model,
+            self.task,
+            grid={"bound_c": self.config.bound_c} if bounded else {},
+            seeds=self.config.seeds,
+            seed=self.config.seed,
+            progress=tell,
+            **asdict(self.config.training),
+        )
+        best = max(points, key=lambda point: float(np.nan_to_num(np.mean(point.result.val_score), nan=-np.inf)))
+        arrays = self._measured(model, best)
+        summary = self._summary(model, key, best, points) | {"seconds": round(time.perf_counter() - started, 1)}
+        return Cell(summary, arrays)
+
+    def _summary(self, model: DeepGNN, key: tuple[int, str], best: SweepPoint, points: list[SweepPoint]) -> dict:
+        result = best.result
+        return {
+            "dataset": self.dataset.name,
+            "layer": model.layer,
+            "depth": key[0],
+            "remedy": key[1],
+            "bound_c": best.options.get("bound_c"),
+            "scores": result.score.tolist(),
+            "score_mean": float(np.mean(result.score)),
+            "score_std": float(np.std(result.score)),
+            "val_scores": result.val_score.tolist(),
+            "train_loss": float(np.mean(result.train_loss)),
+            "constant_loss": self.task.constant_loss(),
+            "failed_seeds": int(np.sum(result.failed)),
+            "searched": [p.options | {"val_mean": float(np.mean(p.result.val_score))} for p in points if p.options],
+            "spectrum": "exact" if self.exact else f"{_TOP} largest by block Lanczos, lower bounds",
+        }
+
+    def _measured(self, model: DeepGNN, best: SweepPoint) -> dict[str, np.ndarray]:
+        arrays = {f"history/{name}": values for name, values in best.result.history._asdict().items()}
+        for state in STATES:
+            params = best.result.initial_params if state == "initial" else best.result.final_params
+            with nan_is_a_value():
+                measured = _measure_seeds(model, params, self.task)
+            arrays |= {f"{state}/{name}": np.asarray(values) for name, values in measured.items()}
+            first = jax.tree.map(lambda a: a[0], params)
+            for layer in sorted({0, model.depth // 2, model.depth - 1}):
+                arrays |= self._spectrum(model, first, layer, f"{state}/singular_values/{layer}")
+        return arrays
+
+    def _spectrum(self, model: DeepGNN, params: Any, layer: int, name: str) -> dict[str, np.ndarray]:
+        dtype = jnp.float64 if self.exact else jnp.float32
+        try:
+            f, h = model.layer_fn(params, self.graph, self.task.x, layer=layer, dtype=dtype)
+            J = jacobian(f, h, self.graph)
+            if self.exact:
+                return {name: J.singular_values()}
+            largest = J.extremes(_TOP, certify=False, max_products=_PRODUCTS)
+        except ValueError:  # a network whose features overflow has no Jacobian
+            return {name: np.zeros(0)}
+        return {name: largest.values, f"{name}/lower": largest.lower, f"{name}/upper": largest.upper}
+
+    def _fingerprint(self, key: tuple[int, str]) -> str:
+        """Of everything that a cell's numbers depend on: options, data, versions and device."""
+        irrelevant = ("depths", "remedies") if _bounded(key[1]) else ("depths", "remedies", "bound_c")
+        config = {k: v for k, v in asdict(self.config).items() if k not in irrelevant}
+        described = json.dumps([config, self.width, key, environment()], sort_keys=True)
+        digest = hashlib.sha256(described.encode())
+        for array in jax.tree.leaves(self.task):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def _bounded(remedy: str) -> bool:
+    return any("bound" in REMEDIES[part] for part in remedy.split("+"))
+
+
+def layer_measures(X: Array, P: Any) -> dict[str, Array]:
+    """Every layer's measures of signals X [L, n, d], each [L]."""
+    functions = {
+        "mu": measures.mu,
+        "relative_mu": measures.relative_mu,
+        "dirichlet": lambda X: measures.dirichlet(X, P),
+        "normalised_dirichlet": lambda X: measures.normalised_dirichlet(X, P),
+        "energy": measures.energy,
+        "norm": measures.norm,
+        "off_degree_span": lambda X: measures.off_degree_span(X, P),
+    }
+    return {name: jax.vmap(function)(X) for name, function in functions.items()}
+
+
+@partial(jax.jit, static_argnums=0)
+def _measure_seeds(model: DeepGNN, params: Any, task: NodeClassification) -> dict[str, Array]:
+    """Measures of X, G and B at every layer for every seed, each [seeds, layers]; one seed after another."""
+
+    def measure(params):
+        loss = Partial(masked_cross_entropy, task.labels, task.train_mask)
+        trace = probe(model, params, task.graph, task.x, loss)
+        signals = {"features": trace.features, "feature_grads": trace.feature_grads, "errors": trace.errors}
+        # All signals at once: one program for each measure, where three take three times as long to compile.
+        ends = np.cumsum([X.shape[0] for X in signals.values()])[:-1]
+        found = layer_measures(jnp.concatenate(list(signals.values())), task.graph.propagation)
+        measured = {
+            f"{signal}/{name}": part
+            for name, values in found.items()
+            for signal, part in zip(signals, jnp.split(values, ends), strict=True)
+        }
+        return measured | {"weight_grads": trace.weight_grads}
+
+    return jax.lax.map(measure, params)
+
+
+def _reporter(report: Report | None, label: str, done: float, total: float, per_step: float) -> Callable[[int], None]:
+    def tell(steps: int) -> None:
+        if report is not None:
+            report(label, done + per_step * steps, total)
+
+    return tell

@@ -1,0 +1,209 @@
+"""Figures and tables of the papers as programs: cells that are measured once and kept, and what they show.
+
+A reproduction is one file in jaxgnn/experiments/PAPER/ with a `REPRODUCTION`: its claim, its presets, the cells to
+measure, and a pure function from the measured arrays to figures, tables and a verdict.
+"""
+
+import hashlib
+import importlib
+import io
+import json
+import pkgutil
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxgnn.data.errors import DataError
+from jaxgnn.host.occupied import occupied
+from jaxgnn.host.storage import environment, writable_folder, write_arrays, write_json
+from jaxgnn.report.reproduction import Finding, judged, write_finding
+
+PAPERS = ("park2024", "arroyo2025", "keriven2025")
+Arrays = Mapping[str, Any]
+_SIGN = "\nREPRODUCTION = "  # of a file that holds one
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """One figure or table.
+
+    Attributes:
+      name: PAPER/NAME, as in jaxgnn/experiments/PAPER/NAME.py.
+      title: of its page.
+      claim: what the paper says, in one sentence.
+      presets: a frozen dataclass of settings for "smoke" (seconds), "cpu" (minutes on two cores) and "paper".
+      cost: what a preset takes, in words, as measured.
+      cells: settings -> what is to be measured: by name, functions of nothing that return arrays by name.
+      show: settings and the arrays of every cell -> the finding; measures nothing.
+      revision: to be raised when the same settings measure something else, so that what is kept is not used.
+    """
+
+    name: str
+    title: str
+    claim: str
+    presets: Mapping[str, Any]
+    cost: Mapping[str, str]
+    cells: Callable[[Any], Mapping[str, Callable[[], Arrays]]] = field(repr=False)
+    show: Callable[[Any, Mapping[str, Mapping[str, np.ndarray]]], Finding] = field(repr=False)
+    revision: int = 0
+
+    def digest(self, preset: str) -> str:
+        """Eight hexadecimal digits of the settings."""
+        text = json.dumps([self.name, self.revision, asdict(self.presets[preset])], default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def folder(self, preset: str, out: Path) -> Path:
+        """Where a preset's cells and page are kept: out/PAPER/NAME/PRESET-DIGEST."""
+        return out / self.name / f"{preset}-{self.digest(preset)}"
+
+
+class Outcome(NamedTuple):
+    """A finding, with what it was measured with.
+
+    Attributes:
+      reproduction, preset: what was measured.
+      finding: what it shows.
+      seconds: that the cells took.
+      where: the settings; versions, device and commit of the measurement.
+    """
+
+    reproduction: Reproduction
+    preset: str
+    finding: Finding
+    seconds: float
+    where: Mapping[str, Any]
+
+    def write(self, out: Path) -> Path:
+        """Writes results.json, figures/ and index.html into the preset's folder below `out`; returns the page."""
+        one = self.reproduction
+        return write_finding(
+            writable_folder(one.folder(self.preset, out)),
+            self.finding,
+            claim=one.claim,
+            title=one.title,
+            command=f"jaxgnn reproduce {one.name} --preset {self.preset}",
+            seconds=self.seconds,
+            where=self.where,
+        )
+
+
+def names() -> tuple[str, ...]:
+    """PAPER/NAME of every reproduction, in the papers' order; imports none of them."""
+    found = []
+    for paper in PAPERS:
+        package = importlib.import_module(f"jaxgnn.experiments.{paper}")
+        for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
+            if _SIGN in (Path(package.__path__[0]) / f"{module}.py").read_text("utf-8"):
+                found.append(f"{paper}/{module}")
+    return tuple(found)
+
+
+def load(name: str) -> Reproduction:
+    """The reproduction of one of `names`."""
+    return importlib.import_module(f"jaxgnn.experiments.{name.replace('/', '.')}").REPRODUCTION
+
+
+def chosen(wanted: Sequence[str], everything: bool = False) -> list[Reproduction]:
+    """The reproductions of these names; a paper's name stands for all of its.
+
+    Raises ValueError for a name that is not known, and where there is none.
+    """
+    known = names()
+    for name in wanted:
+        if name not in known and name not in PAPERS:
+            raise ValueError(f"{name!r} is not known: allowed are {', '.join((*PAPERS, *known))}")
+    if not wanted and not everything:
+        raise ValueError(f"a name is needed, or --all: allowed are {', '.join((*PAPERS, *known))}")
+    return [load(name) for name in known if everything or name in wanted or name.partition("/")[0] in wanted]
+
+
+def reproduce(
+    reproduction: Reproduction, preset: str, out: Path, report: Callable[[str, float, float], None] | None = None
+) -> Outcome:
+    """Measures the cells that are not kept yet and says what all of them show.
+
+    Each cell is kept in the preset's folder as soon as it is measured, so that an interrupted run goes on where it
+    was and a change of the figures measures nothing again.
+
+    Raises ValueError for a preset that there is not and for a folder that cannot be written to, DataError where a data
+    set's files are missing.
+    """
+    folder = folder_of(reproduction, preset, out)
+    with occupied(folder):
+        return _reproduced(reproduction, preset, folder, report)
+
+
+def folder_of(reproduction: Reproduction, preset: str, out: Path) -> Path:
+    """The preset's folder. Raises ValueError for a preset that there is not."""
+    if preset not in reproduction.presets:
+        raise ValueError(
+            f"preset={preset!r} is not known for {reproduction.name}: allowed are {', '.join(reproduction.presets)}"
+        )
+    return reproduction.folder(preset, out)
+
+
+def _reproduced(
+    reproduction: Reproduction, preset: str, folder: Path, report: Callable[[str, float, float], None] | None
+) -> Outcome:
+    config = reproduction.presets[preset]
+    cells = reproduction.cells(config)
+    kept = writable_folder(folder / "cells")
+    measured: dict[str, dict[str, np.ndarray]] = {}
+    for number, (name, make) in enumerate(cells.items()):
+        if report is not None:
+            report(f"{reproduction.name}: {name}", number, len(cells))
+        measured[name] = _kept(kept / f"{_file_name(name)}.npz", make)
+    settings = {"name": reproduction.name, "preset": preset, "config": asdict(config)}
+    where = _where(folder / "run.json", settings)
+    seconds = sum(float(arrays.pop("_seconds")) for arrays in measured.values())
+    finding = judged(reproduction.show(config, measured), preset)
+    return Outcome(reproduction, preset, finding, seconds, where)
+
+
+def _where(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings, versions, device and commit as they were when the cells were measured; written where they are not."""
+    try:
+        stored = json.loads(path.read_bytes())
+        if isinstance(stored, dict) and settings.keys() | {"versions", "device", "commit"} <= stored.keys():
+            return stored
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        warnings.warn(f"{path} is damaged: it is written again, with what there is now", stacklevel=4)
+    write_json(path, settings | environment())
+    return json.loads(path.read_bytes())
+
+
+def unavailable(reproduction: Reproduction, preset: str, error: DataError) -> Outcome:
+    """The outcome where a data set's files are not here."""
+    finding = Finding("Nothing was measured.", "not available", str(error))
+    settings = {"name": reproduction.name, "preset": preset, "config": asdict(reproduction.presets[preset])}
+    return Outcome(reproduction, preset, finding, 0.0, settings | environment())
+
+
+def _kept(path: Path, make: Callable[[], Arrays]) -> dict[str, np.ndarray]:
+    """What `make` returns and the "_seconds" it took, from the file where it was kept if there is one."""
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        pass
+    except Exception as error:  # a damaged archive raises almost anything
+        warnings.warn(f"{path} is damaged ({error}): it is measured again", stacklevel=2)
+    started = time.perf_counter()
+    arrays = {name: np.asarray(value) for name, value in make().items()}
+    write_arrays(path, arrays | {"_seconds": np.float64(time.perf_counter() - started)})
+    return _read(path)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def _file_name(cell: str) -> str:
+    return "".join(c if c.isalnum() or c in "-+.=" else "_" for c in cell)

@@ -1,0 +1,515 @@
+"""Training over many seeds in one compiled program.
+
+`make_train` gives the pure function train(key) of one run; `train` and `sweep` drive many of them, over seeds and
+over numeric options, a few steps of all runs at a time, and go on where they were interrupted.
+"""
+
+import hashlib
+import itertools
+import json
+import operator
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Bool, Float, Int
+
+from jaxgnn.host import interrupts
+from jaxgnn.host.arrays import Array, unshared
+from jaxgnn.host.occupied import occupied
+from jaxgnn.host.options import check_flag, check_known, check_seed, check_whole
+from jaxgnn.host.precision import debugs_numbers, nan_is_a_value
+from jaxgnn.host.program import as_traced, is_value
+from jaxgnn.host.storage import environment, write_json, write_text
+from jaxgnn.network.model import NUMBERS, SCALED, DeepGNN
+from jaxgnn.tasks.task import Metrics, Task
+from jaxgnn.training import run, scale
+from jaxgnn.training.checkpoint import Checkpoints
+from jaxgnn.training.depth_memory import checked_model
+from jaxgnn.training.optimisers import Hyper, TrainConfig
+from jaxgnn.training.recorder import Record, Recorder, check_record_every
+from jaxgnn.training.run import TrainState
+
+Batching = Literal["auto", "map", "vmap"]
+STEPS_AT_ONCE = 10  # in one compiled loop: progress, history, checkpoints and Ctrl-C wait for no more than this
+_SECONDS = 20.0  # between checkpoints
+
+
+@jax.tree_util.register_static
+class FeatureRule(str):
+    """What a task did to the data set's features, "row" or "raw"; no leaf of a pytree."""
+
+
+class TrainResult(NamedTuple):
+    """Results with a leading seed axis.
+
+    Attributes:
+      score: [seeds] test score at the best validation score.
+      val_score: [seeds] that validation score; NaN where a run failed before it was evaluated.
+      train_loss: [seeds] final training loss without penalties, in evaluation mode.
+      history: Metrics of the parameters before each update, each [seeds, steps done].
+      params: what `model.apply` takes, at the best validation score: model.apply(params, task.graph, task.x).
+      final_params: the same after the last step.
+      initial_params: the same before the first.
+      best_step: [seeds] the step that `params` are from.
+      failed: [seeds] whether a loss or gradient became NaN or infinite, which stopped that seed.
+      record: every layer's signals and errors every `record_every` steps; None where they are not asked for.
+      feature_rule: "row" or "raw", as `jaxgnn.tasks.node_classification` made task.x; None for other tasks.
+    """
+
+    score: Float[np.ndarray, "seeds"]
+    val_score: Float[np.ndarray, "seeds"]
+    train_loss: Float[np.ndarray, "seeds"]
+    history: Metrics
+    params: Any
+    final_params: Any
+    initial_params: Any
+    best_step: Int[np.ndarray, "seeds"]
+    failed: Bool[np.ndarray, "seeds"]
+    record: Record | None = None
+    feature_rule: FeatureRule | None = None
+
+
+class SweepPoint(NamedTuple):
+    """The options of one grid point and its result."""
+
+    options: dict[str, float]
+    result: TrainResult
+
+
+def make_train(model: DeepGNN, task: Task, config: TrainConfig) -> Callable[..., tuple[TrainState, Metrics]]:
+    """The pure function train(key, hyper=...) -> (final TrainState, Metrics [steps]) of one run, to jit or vmap."""
+
+    def train(key: Array, hyper: Hyper | None = None) -> tuple[TrainState, Metrics]:
+        hyper = default_hyper(model, config) if hyper is None else hyper
+        state = run.start(model, config, task, key, hyper)
+        return run.steps(model, config, task, config.steps, hyper, state, length=config.steps)
+
+    return train
+
+
+def default_hyper(model: DeepGNN, config: TrainConfig) -> Hyper:
+    """The numeric options as the model and the config say."""
+    values = asdict(config) | model.numbers()
+    return Hyper(*(jnp.float32(values[name]) for name in Hyper._fields))
+
+
+def train(
+    model: DeepGNN,
+    task: Task,
+    *,
+    seeds: int = 10,
+    seed: int = 0,
+    out: Path | str | None = None,
+    batching: Batching = "auto",
+    progress: Callable[[int], None] | None = None,
+    tensorboard: bool = False,
+    record_every: int | None = None,
+    mesh: Mesh | None = None,
+    **options: Any,
+) -> TrainResult:
+    """Trains `seeds` runs of a model in one compiled program.
+
+    Args:
+      seeds: number of runs; run i uses fold_in(key(seed), i), so it does not depend on how many there are.
+      out: a folder for config.json, history.jsonl (one line a step, written while it runs) and checkpoints: the same
+        call goes on from the last one, to the same bits on a CPU.
+      batching: "vmap" runs the seeds side by side, "map" one after another in the same program; "auto" is "map"
+        on a CPU and "vmap" elsewhere.
+      progress: called with the number of steps done, at the start (0, or where the run goes on) and as it proceeds.
+      tensorboard: write the history into `out`/tensorboard as well (pip install 'jaxgnn[tensorboard]').
+      record_every: sample norm and mu of every layer's features, feature gradients and backward errors, and the norms
+        of the weight gradients, every so many steps, a multiple of 10: the result's `record`. On a mesh these samples
+        are taken by one device.
+      mesh: devices from `jaxgnn.scale.mesh`: the runs share out its "seeds", and the nodes of the task's graph its
+        "nodes". The numbers are the same up to rounding (with dropout and nodes > 1: other draws), and a folder can be
+        gone on with on another mesh or none. The result is on the host.
+      options: fields of TrainConfig.
+
+    Raises:
+      ValueError: an option that is not known or out of its range, a task or a model that the mesh cannot partition, a
+        folder that cannot be written to or that holds a run with other options, data, versions or kind of device.
+    """
+    (point,) = sweep(
+        model,
+        task,
+        grid={},
+        seeds=seeds,
+        seed=seed,
+        out=out,
+        batching=batching,
+        progress=progress,
+        tensorboard=tensorboard,
+        record_every=record_every,
+        mesh=mesh,
+        **options,
+    )
+    return point.result
+
+
+def sweep(
+    model: DeepGNN,
+    task: Task,
+    *,
+    grid: Mapping[str, Sequence[float]],
+    seeds: int = 10,
+    seed: int = 0,
+    out: Path | str | None = None,
+    batching: Batching = "auto",
+    progress: Callable[[int], None] | None = None,
+    tensorboard: bool = False,
+    record_every: int | None = None,
+    mesh: Mesh | None = None,
+    **options: Any,
+) -> list[SweepPoint]:
+    """Trains every combination of the grid's values over all seeds in one compiled program.
+
+    grid: values by name, of "learning_rate", "weight_decay", "l2", "bound_c", "residual_scale" and "modulus" (of a
+    GNN-SSM's Lambda). The rest is as for `train`.
+    """
+    config = checked(model, grid, seeds, batching, options)
+    check_seed("seed", seed)
+    check_flag("tensorboard", tensorboard)
+    scale.check_partitionable(model, task, mesh)
+    check_record_every(record_every, STEPS_AT_ONCE)
+    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    one_by_one = jax.default_backend() == "cpu" if batching == "auto" else batching == "map"
+    if mesh is None:
+        of_runs = {"seeds": seeds * len(points), "side_by_side": not one_by_one}
+        model = checked_model(model, task.graph, task.x, config, **of_runs)
+    hyper = default_hyper(model, config)
+    hypers = [hyper._replace(**{k: jnp.float32(v) for k, v in p.items()}) for p in points for _ in range(seeds)]
+    keys = [jax.random.fold_in(jax.random.key(seed), i) for _ in points for i in range(seeds)]
+    runs = _Runs(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one, record_every, mesh)
+    values = {name: [float(v) for v in grid[name]] for name in grid}
+    described = {"train": asdict(config), "grid": values, "seeds": seeds, "seed": seed, "model": repr(model)}
+    described["batching"] = "map" if one_by_one else "vmap"
+    if record_every is not None:
+        described["record_every"] = record_every
+    if (rule := getattr(task, "feature_rule", None)) is not None:
+        described["features"] = rule
+    with ExitStack() as stack, interrupts.deferred() as stop:
+        folder = None
+        if out is not None:
+            of_first = scale.by_first(
+                lambda: _Folder(stack.enter_context(occupied(Path(out))), described, task, tensorboard=tensorboard)
+            )
+            folder = of_first if scale.is_first() else _NoFolder()
+        debugged = debugs_numbers()
+        stack.enter_context(nan_is_a_value())  # of steps not taken; a step that fails is looked for here
+        stack.enter_context(runs.code())
+        initial, states, history, record = runs.drive(folder, progress, stop, debugged=debugged)
+        results = runs.results(initial, states, history)
+    slices = [slice(i * seeds, (i + 1) * seeds) for i in range(len(points))]
+    split = [jax.tree.map(operator.itemgetter(of_point), results) for of_point in slices]
+    if record is not None:
+        split = [r._replace(record=record.of_runs(of_point)) for r, of_point in zip(split, slices, strict=True)]
+    return [SweepPoint(point, result) for point, result in zip(points, split, strict=True)]
+
+
+def checked(model: DeepGNN, grid: Mapping, seeds: int, batching: str, options: Mapping) -> TrainConfig:
+    """The TrainConfig of a sweep's options. Raises ValueError for what is not known or out of its range."""
+    if not isinstance(model, DeepGNN):
+        raise ValueError(f"model={model!r}: a DeepGNN is needed")
+    if not isinstance(grid, Mapping):
+        raise ValueError(f"grid={grid!r}: values by name are needed, for example {{'bound_c': [0.5, 1.0]}}")
+    for name in grid:
+        if name not in Hyper._fields:
+            raise ValueError(f"grid option {name!r} is not known: allowed are {', '.join(Hyper._fields)}")
+    known = [field.name for field in fields(TrainConfig)]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"option {name!r} is not known: allowed are {', '.join(known)}")
+    check_whole("seeds", seeds, least=1)
+    check_known("batching", batching, get_args(Batching))
+    for name, values in grid.items():
+        if name in NUMBERS and name not in model.used_numbers():
+            needs = {"bound_c": "a bound", "modulus": 'residual="ssm"'}.get(name, f"one of {', '.join(SCALED)}")
+            raise ValueError(f"grid option {name!r} changes nothing in this network: it needs {needs}")
+        if isinstance(values, str) or np.ndim(values) != 1:
+            raise ValueError(f"grid option {name!r} has the values {values!r}: a list of numbers is needed")
+        if not len(values):
+            raise ValueError(f"grid option {name!r} has no values: at least one is needed")
+        for value in values:  # made only to be validated
+            if name == "modulus":
+                _ = replace(model.ssm, modulus=value)
+            else:
+                _ = TrainConfig(**{**options, name: value}) if name in known else model.clone(**{name: value})
+    return TrainConfig(**options)
+
+
+class _Runs(NamedTuple):
+    """All runs of a sweep; `hypers` and `keys` have a leading axis of runs."""
+
+    model: DeepGNN
+    config: TrainConfig
+    task: Task
+    hypers: Hyper
+    keys: Array
+    one_by_one: bool
+    record_every: int | None
+    mesh: Mesh | None
+
+    def drive(
+        self, folder: "_Folder | _NoFolder | None", progress, stop: interrupts.Stop, *, debugged: bool
+    ) -> tuple[Any, Any, Metrics, Record | None]:
+        """The states before the first step and after the last, the history [runs, steps done], and the record.
+
+        Raises KeyboardInterrupt, after a checkpoint, where any process is asked to stop, and where it is `debugged`
+        FloatingPointError when a run fails.
+        """
+        program, place = self.config.without_numbers(), scale.Runs(self.mesh, self.keys.shape[0])
+        task, keys, hypers = self._placed(place)
+        states = _start(self.model, program, task, keys, hypers, self.one_by_one, self.mesh)
+        # `states` is donated to the first steps; of the first only this is looked at again.
+        initial = place.get(jax.tree.map(jnp.copy, states._replace(optimiser=None, best=None)))
+        shape = (place.count, self.config.steps)
+        history = Metrics(*(np.full(shape, np.nan, np.float32) for _ in Metrics._fields))
+        done, recorder = 0, self._recorder(initial)
+
+        def kept(states: TrainState) -> tuple[Any, ...]:
+            return (states, history) if recorder is None else (states, history, recorder.samples)
+
+        if folder is not None and (restored := _restored(folder, kept(place.get(states)))) is not None:
+            done, (states, history, *samples) = restored
+            states = place.put(states)
+            if recorder is not None:
+                recorder.samples = samples[0]
+        elif recorder is not None:
+            recorder.take(0, initial)
+        if progress is not None:
+            progress(done)
+        if scale.agreed(stop.wanted):
+            raise KeyboardInterrupt
+        stopped = np.asarray(place.get(states.stopped)).all()
+        while done < self.config.steps and not stopped:
+            states, metrics = _advance(
+                self.model, program, task, self.config.steps, hypers, states, self.one_by_one, self.mesh
+            )
+            left = min(STEPS_AT_ONCE, self.config.steps - done)
+            for whole, part in zip(history, place.get(metrics), strict=True):
+                whole[:, done : done + left] = np.asarray(part)[:, :left]
+            stopped = np.asarray(place.get(states.stopped)).all()
+            if recorder is not None:
+                recorder.take(done + left, place.get(states))
+            stopping = scale.agreed(stop.wanted)
+            if folder is not None:
+                folder.append(done, Metrics(*(m[:, done : done + left] for m in history)))
+                at_once = done + left == self.config.steps or bool(stopped) or stopping
+                if scale.agreed(at_once or folder.due()):
+                    folder.save(done + left, kept(place.get(states)), at_once=at_once)
+            done += left
+            if progress is not None:
+                progress(done)
+            if stopping:
+                raise KeyboardInterrupt
+            if debugged:
+                _require_finite(np.asarray(place.get(states.failed)), done)
+        record = None if recorder is None else recorder.record(done)
+        return initial, states, Metrics(*(m[:, :done] for m in history)), record
+
+    def code(self) -> AbstractContextManager:
+        """A context that programs are compiled anew in where a model's own code computes something else than before."""
+        if is_value(self.model):
+            return nullcontext()
+        program = self.config.without_numbers()
+
+        def once(task, key, hyper):
+            state = run.start(self.model, program, task, key, hyper)
+            return run.steps(self.model, program, task, 1, hyper, state, length=1)
+
+        return as_traced(once, self.task, *jax.tree.map(lambda a: a[0], (self.keys, self.hypers)))
+
+    def _placed(self, place: scale.Runs) -> tuple[Task, Array, Hyper]:
+        task = unshared(self.task) if self.mesh is None else scale.spread(self.task, self.mesh)
+        return task, place.put(self.keys), place.put(self.hypers)
+
+    def _recorder(self, states: TrainState) -> Recorder | None:
+        if self.record_every is None:
+            return None
+        every, total = self.record_every, self.config.steps
+        return Recorder(self.model, self.task, every=every, total=total, states=states, one_by_one=self.one_by_one)
+
+    def results(self, initial: TrainState, states: TrainState, history: Metrics) -> TrainResult:
+        place = scale.Runs(self.mesh, self.keys.shape[0])
+        task, *_ = self._placed(place)
+        rule = getattr(task, "feature_rule", None)
+        final = place.get(_evaluate(self.model, task, states, self.one_by_one, self.mesh))
+        final, states = jax.tree.map(np.asarray, final), place.get(states)
+        best = states.best
+        # The last update is evaluated here; it counts when it is the best.
+        better = np.asarray(run.better(self.task, final, best.metrics)) & ~np.asarray(states.stopped)
+        better &= np.isfinite(final.train_loss)
+        last = run.Best(states.params, states.variables, Metrics(*map(jnp.asarray, final)), states.step)
+        best = jax.vmap(run.select)(better, last, best)
+        return TrainResult(
+            score=np.asarray(best.metrics.test_score),
+            val_score=np.where(np.isfinite(best.metrics.val_score), best.metrics.val_score, np.float32(np.nan)),
+            train_loss=final.train_loss,
+            history=history,
+            params={"params": best.params, **best.variables},
+            final_params={"params": states.params, **states.variables},
+            initial_params={"params": initial.params, **initial.variables},
+            best_step=np.asarray(best.step),
+            failed=np.asarray(states.failed) | ~np.isfinite(final.train_loss),
+            feature_rule=None if rule is None else FeatureRule(rule),
+        )
+
+
+@partial(jax.jit, static_argnums=(0, 1, 5, 6))
+def _start(model: DeepGNN, config: TrainConfig, task: Task, keys, hypers, one_by_one: bool, mesh) -> TrainState:
+    def start(task, key, hyper):
+        return run.start(model, config, task, key, hyper)
+
+    return scale.Runs(mesh, keys.shape[0]).each(start, task, (keys, hypers), one_by_one=one_by_one)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 6, 7), donate_argnums=5)
+def _advance(model, config, task, total, hypers, states, one_by_one: bool, mesh):
+    """So many steps of every run, those after step `total` without effect: one program for any number of steps."""
+
+    def steps(given, hyper, state):
+        task, total = given
+        return run.steps(model, config, task, total, hyper, state, length=STEPS_AT_ONCE)
+
+    place = scale.Runs(mesh, states.step.size)
+    return place.each(steps, (task, total), (hypers, states), one_by_one=one_by_one)
+
+
+@partial(jax.jit, static_argnums=(0, 3, 4))
+def _evaluate(model: DeepGNN, task: Task, states: TrainState, one_by_one: bool, mesh) -> Metrics:
+    def evaluate(task, params, variables):
+        return run.evaluate(model, task, params, variables)
+
+    place = scale.Runs(mesh, states.step.size)
+    return place.each(evaluate, task, (states.params, states.variables), one_by_one=one_by_one)
+
+
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def _require_finite(failed: np.ndarray, done: int) -> None:
+    """What jax_debug_nans asks for, of a program in which NaN also stands for steps that were not taken."""
+    if failed.any():
+        run = int(np.argmax(failed))
+        raise FloatingPointError(f"run {run}: a loss or a gradient is not finite within the first {done} steps")
+
+
+def _restored(folder: "_Folder | _NoFolder", like: Any) -> tuple[int, Any] | None:
+    """The last checkpoint in all processes, read by the first."""
+    found = scale.by_first(lambda: folder.restore(like))
+    step = int(scale.from_first(np.asarray(-1 if found is None else found[0])))
+    return None if step < 0 else (step, scale.from_first(like if found is None else found[1]))
+
+
+class _NoFolder:
+    """What a process does that is not the first: nothing."""
+
+    def restore(self, like: Any) -> None:
+        return None
+
+    def append(self, done: int, metrics: Metrics) -> None:
+        pass
+
+    def due(self) -> bool:
+        return False
+
+    def save(self, step: int, tree: Any, *, at_once: bool) -> None:
+        pass
+
+
+class _Folder:
+    """config.json, history.jsonl and checkpoints/ of a run, in a folder that is this process's.
+
+    The checkpoints hold everything: the other two files are for people, and written anew from them.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], task: Task, *, tensorboard: bool):
+        config = config | environment()
+        digest = hashlib.sha256(json.dumps(_without_count(config), sort_keys=True).encode())
+        digest.update(str(jax.tree.structure(task)).encode())  # the metric, the loss and whatever else is no array
+        for array in map(np.asarray, jax.tree.leaves(task)):
+            digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        self._config, self._config_file = config, folder / "config.json"
+        if not (folder / "checkpoints").exists():
+            self._require_own_config()
+        self._checkpoints = Checkpoints(folder / "checkpoints", digest.hexdigest())
+        self._history = folder / "history.jsonl"
+        self._writer = _tensorboard(folder / "tensorboard") if tensorboard else None
+        self._saved = time.monotonic()
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """The last checkpoint, and config.json and history.jsonl as it has them; refuses a folder of another run."""
+        restored = self._checkpoints.restore(like)
+        lines = []
+        if restored is None:
+            self._require_own_config()
+        else:
+            done, (_, history, *_) = restored
+            lines = _lines(0, Metrics(*(m[:, :done] for m in history)))
+        write_json(self._config_file, self._config)
+        write_text(self._history, "".join(lines))
+        return restored
+
+    def _require_own_config(self) -> None:
+        """Raises ValueError where there is a config.json that is not a run's, or damaged."""
+        if not self._config_file.exists():
+            return
+        try:
+            config = json.loads(self._config_file.read_bytes())
+        except ValueError:
+            config = None
+        if not isinstance(config, dict) or "grid" not in config:
+            raise ValueError(f"{self._config_file} is not of a run of jaxgnn; choose another folder or remove it")
+
+    def append(self, done: int, metrics: Metrics) -> None:
+        """Adds steps `done` and on to the history."""
+        with self._history.open("a", encoding="utf-8") as file:
+            file.write("".join(_lines(done, metrics)))
+        if self._writer is not None:
+            for name, values in metrics._asdict().items():
+                for number, row in enumerate(values):
+                    for i, value in enumerate(row):
+                        self._writer.add_scalar(f"{name}/run_{number}", value, done + i)
+            self._writer.flush()
+
+    def due(self) -> bool:
+        """Whether the last checkpoint is some time ago."""
+        return time.monotonic() - self._saved > _SECONDS
+
+    def save(self, step: int, tree: Any, *, at_once: bool) -> None:
+        """A checkpoint, if the last one is some time ago or at once."""
+        if at_once or self.due():
+            self._checkpoints.save(step, tree)
+            self._saved = time.monotonic()
+
+
+def _without_count(config: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run another one: how many devices there are does not."""
+    return config | {"device": {name: value for name, value in config["device"].items() if name != "count"}}
+
+
+def _lines(start: int, metrics: Metrics) -> list[str]:
+    """One line of JSON a step: its number and every metric's values, one a run; null where not finite."""
+    lines = []
+    for i in range(metrics.train_loss.shape[1]):
+        numbers = {k: [float(v) if np.isfinite(v) else None for v in m[:, i]] for k, m in metrics._asdict().items()}
+        lines.append(json.dumps({"step": start + i} | numbers) + "\n")
+    return lines
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ValueError("tensorboard=True needs tensorboardX: python -m pip install 'jaxgnn[tensorboard]'") from None
+    return SummaryWriter(str(folder))
