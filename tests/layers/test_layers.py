@@ -449,9 +449,27 @@ def test_lipschitz_of_chebyshev_terms():
     assert layer.lipschitz(jg.prepare(**edges, loops=False), 1.0) == pytest.approx(1 + 1 + 3 + 7)
 
 
-def test_largest_aggregate_bound_counts_listeners(graphs):
+def test_lipschitz_of_sage_counts_those_who_listen(graphs):
     # The centre of a star is heard by all leaves and hears the largest of them.
-    assert SAGE(D, aggregation="max").lipschitz(jg.prepare(**graphs.star(10)), 1.0) == pytest.approx(3 + 1)
+    layer = SAGE(D, aggregation="max")
+    assert layer.lipschitz(jg.prepare(**graphs.star(10)), 1.0) == pytest.approx(3 + 1)
+    centre, leaves = np.zeros(9, int), np.arange(1, 10)
+    outwards = jg.prepare(senders=centre, receivers=leaves, num_nodes=10, undirected=False)
+    inwards = jg.prepare(senders=leaves, receivers=centre, num_nodes=10, undirected=False)
+    assert (layer.lipschitz(outwards, 1.0), layer.lipschitz(inwards, 1.0)) == pytest.approx((3 + 1, 1 + 1))
+
+
+def test_lipschitz_of_a_dgn_is_attained(graphs, x64):
+    # W = c J with J antisymmetric and orthogonal, V = c times the orthogonal factor of W^T - W - gamma I: the norms of
+    # both terms add up on the constant vector of a ring.
+    c, layer = 1.5, LAYERS["a_dgn"](features=D, gamma=0.7)
+    graph, X = jg.prepare(**graphs.ring(7)), jnp.asarray(signal(7, D))
+    J = np.kron(np.eye(D // 2), [[0.0, 1.0], [-1.0, 0.0]])
+    own = -2 * c * J - 0.7 * np.eye(D)
+    values = {"kernel": c * J, "neighbours": {"kernel": c * own / np.hypot(2 * c, 0.7)}}
+    params = random_params(layer, graph, X)
+    params = {"params": {name: values.get(name, np.zeros(D)) for name in params["params"]}}
+    assert jacobian_norm(layer, params, graph, X) == pytest.approx(layer.lipschitz(graph, c), rel=1e-12)
 
 
 def test_attention_dropout_acts_in_training_only(graphs):

@@ -137,6 +137,24 @@ def test_dropout_acts_in_training_only(graph, option):
     assert (runs[0] != np.asarray(plain.apply(params, graph, x))).any()
 
 
+class Ones(nn.Module):
+    """A layer that dropout on its input cannot change."""
+
+    features: int
+
+    def __call__(self, graph, X):
+        return jnp.ones((len(X), self.features), X.dtype)
+
+
+def test_dropout_acts_on_the_input_of_the_readout(graph):
+    model, x = jg.DeepGNN(layer=Ones, depth=1, width=64, out=2, dropout=0.5), signal(6, 5)
+    params = model.init(jax.random.key(0), graph, x)
+    kept = model.apply(params, graph, x)
+    trained = model.apply(params, graph, x, train=True, rngs={"dropout": jax.random.key(1)})
+    assert (np.asarray(kept) == np.asarray(kept)[0]).all()
+    assert (np.asarray(trained) != np.asarray(kept)).all()
+
+
 def test_dropout_of_the_input_keeps_its_mean(graphs):
     # With a linear network E[logits] is the network at E[dropped x] = x.
     graph = jg.prepare(**graphs.edgeless(1), normalisation="sym")

@@ -134,8 +134,20 @@ def test_a_false_statement_and_a_blind_check_do_not_pass():
     blind = _statement(lambda u: about.at_most((), [u], [1.0], 0.0), {"u too large": lambda rng, shape: (0.9,)})
     assert examine(blind, [SHAPE], seeds=2).missed == ("u too large",)
     assert not examine(blind, [SHAPE], seeds=2).passed
+    draws = iter((2.0, 2.0, 0.9))  # the last of three violations passes
+    partly = _statement(lambda u: about.at_most((), [u], [1.0], 0.0), {"u too large": lambda *_: (next(draws),)})
+    assert examine(partly, [SHAPE], seeds=1).missed == ("u too large",)
     with pytest.raises(ValueError, match="seeds=0"):
         examine(blind, [SHAPE], seeds=0)
+
+
+def test_the_worst_and_the_median_slack_are_told():
+    about, values = About("one", "two"), iter((0.9, 0.5, 0.8))
+    statement = Statement(
+        "one", "two", "three", lambda u: about.at_most((), [u], [1.0], 0.0), lambda *_: (next(values),), {}
+    )
+    found = examine(statement, [SHAPE], seeds=3)
+    assert (found.worst, found.median) == pytest.approx((0.1, 0.2))
 
 
 def test_a_linear_network_with_a_trained_readout_is_stationary_everywhere_on_a_graph_or_not():
