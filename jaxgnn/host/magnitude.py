@@ -129,7 +129,8 @@ def unit(X: Float[Array, "..."]) -> Float[Array, "..."]:
 def norm_ratio(A: Float[Array, "..."], B: Float[Array, "..."], otherwise: float = 0.0) -> Float[Array, ""]:
     """||A||_F / ||B||_F, however large or small both are; `otherwise` for B = 0."""
     (A, a), (B, b) = scaled(A), scaled(B)
-    return times_power(ratio(norm(A), norm(B), otherwise), a - b)
+    size = norm(B)
+    return jnp.where(size == 0, otherwise, times_power(ratio(norm(A), size), a - b))
 
 
 def host_norm(X: np.ndarray, axis: int | tuple[int, ...] | None = None) -> np.ndarray:

@@ -140,6 +140,15 @@ def test_dirichlet_vanishes_on_the_root_of_the_degrees_of_each_component(graphs,
     assert measures.dirichlet(jnp.ones((16, 1)), graph.propagation) > 0.1
 
 
+def test_dirichlet_of_a_signal_close_to_the_root_of_the_degrees(graphs, x64):
+    # Of size 1e-18 where the sum of squares is of size 1: a form that cancels has no digit of it.
+    graph = jg.prepare(**graphs.star(9), normalisation="sym")
+    root = np.sqrt(np.r_[9.0, 2 * np.ones(8)])
+    z = 1 + 1e-9 * np.asarray(signal(9, dtype=np.float64))
+    found = float(measures.dirichlet(jnp.asarray((root * z)[:, None]), graph.propagation))
+    assert found == pytest.approx(np.sum((z[1:] - z[0]) ** 2), rel=1e-6, abs=0)
+
+
 @pytest.mark.parametrize("k", range(5))
 def test_eigenvectors_of_the_ring_have_one_minus_their_eigenvalue(graphs, k, x64):
     n = 9
