@@ -19,7 +19,8 @@ from jaxgnn.analysis.probe import probe
 from jaxgnn.data import load_dataset
 from jaxgnn.graphs.graph import Normalisation, components, prepare, second_eigenvalue
 from jaxgnn.host.arrays import Array
-from jaxgnn.host.memory import require_memory
+from jaxgnn.host.cores import chosen_cores, side_by_side
+from jaxgnn.host.memory import host_bytes, require_memory
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_known, check_number, check_seed, check_whole, checked_list
 from jaxgnn.host.precision import nan_is_a_value
@@ -81,6 +82,7 @@ class StudyConfig:
       weight_decay: decoupled decay (AdamW's).
       exact_below: all singular values of a layer up to n * d of this; above it the 20 largest.
       seed: of all randomness.
+      cores: cells at a time; by default one a core. The numbers are the same for any.
     """
 
     dataset: str = "csbm"
@@ -103,6 +105,7 @@ class StudyConfig:
     weight_decay: float = 0.0
     exact_below: int = 4000
     seed: int = 0
+    cores: int | None = None
 
     def __post_init__(self) -> None:
         for option in ("depths", "remedies", "bound_c"):
@@ -121,6 +124,7 @@ class StudyConfig:
         check_whole("seeds", self.seeds, least=1)
         check_whole("exact_below", self.exact_below, least=0)
         check_seed("seed", self.seed)
+        _ = chosen_cores(self.cores)
         width = 1 if self.width is None else self.width
         # Made only to be validated.
         _ = self.training, [self.model(depth, remedy, width, 1) for depth in self.depths for remedy in self.remedies]
@@ -166,10 +170,11 @@ class Study:
         self.width = config.width if config.width is not None else 64 if n > _SMALL_GRAPH else 8
         size = n * self.width
         self.exact = size <= config.exact_below
+        self.cores = chosen_cores(config.cores)
         if self.exact:
-            require_memory(
-                32 * size**2, f"every singular value at n*d = {size}", f"--exact-below {size - 1}", on_host=True
-            )
+            needed = 32 * size**2
+            require_memory(needed, f"every singular value at n*d = {size}", f"--exact-below {size - 1}", on_host=True)
+            self.cores = max(1, min(self.cores, host_bytes() // max(needed, 1)))
         self.out = writable_folder(out)
         self.cells: dict[tuple[int, str], Cell] = {}
 
@@ -180,17 +185,23 @@ class Study:
 
     def _run(self, report: Report | None) -> None:
         folder = writable_folder(self.out / "cells")
-        work = {key: key[0] * self._runs(key[1]) * self.config.steps for key in self.keys}
-        done = 0.0
-        for key in self.keys:
-            label = f"depth {key[0]}, {key[1]}"
-            tell = _reporter(report, label, done, sum(work.values()), work[key] / self.config.steps)
-            tell(0)
-            self.cells[key] = kept_cell(
-                folder / self._name(key), self._fingerprint(key), partial(self._run_cell, key, tell)
-            )
-            done += work[key]
-            tell(self.config.steps)
+        per_step = {key: key[0] * self._runs(key[1]) for key in self.keys}
+        steps = dict.fromkeys(self.keys, 0)
+
+        def tell(key: tuple[int, str], done: int) -> None:
+            steps[key] = done
+            if report is not None:
+                worked = sum(per_step[k] * steps[k] for k in self.keys)
+                report(f"depth {key[0]}, {key[1]}", worked, sum(per_step.values()) * self.config.steps)
+
+        def measure(key: tuple[int, str]) -> None:
+            tell(key, 0)
+            run = partial(self._run_cell, key, partial(tell, key))
+            self.cells[key] = kept_cell(folder / self._name(key), self._fingerprint(key), run)
+            tell(key, self.config.steps)
+
+        longest_first = sorted(self.keys, key=lambda key: -per_step[key])
+        side_by_side([partial(measure, key) for key in longest_first], self.cores)
 
     @property
     def keys(self) -> list[tuple[int, str]]:
@@ -296,7 +307,7 @@ class Study:
 
     def _fingerprint(self, key: tuple[int, str]) -> str:
         """Of everything that a cell's numbers depend on: options, data, versions and device."""
-        irrelevant = ("depths", "remedies") if _bounded(key[1]) else ("depths", "remedies", "bound_c")
+        irrelevant = ("depths", "remedies", "cores", *(() if _bounded(key[1]) else ("bound_c",)))
         config = {k: v for k, v in asdict(self.config).items() if k not in irrelevant}
         described = json.dumps([config, self.width, key, environment()], sort_keys=True)
         digest = hashlib.sha256(described.encode())
@@ -342,11 +353,3 @@ def _measure_seeds(model: DeepGNN, params: Any, task: NodeClassification) -> dic
         return measured | {"weight_grads": trace.weight_grads}
 
     return jax.lax.map(measure, params)
-
-
-def _reporter(report: Report | None, label: str, done: float, total: float, per_step: float) -> Callable[[int], None]:
-    def tell(steps: int) -> None:
-        if report is not None:
-            report(label, done + per_step * steps, total)
-
-    return tell

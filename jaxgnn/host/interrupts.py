@@ -42,11 +42,13 @@ def deferred() -> Iterator[Stop]:
     """Within it a first Ctrl-C or SIGTERM only sets `Stop.signal`, and takes effect where the context ends.
 
     The body looks at it where it can stop, and raises KeyboardInterrupt then. SIGTERM ends the process as it would
-    have, unless `of_command` is open. A second signal does not wait. Handlers of the caller's own are left alone, and
-    nothing is done in another thread than the main one, which gets all signals.
+    have, unless `of_command` is open. A second signal does not wait. Handlers of the caller's own are left alone.
+    Another thread than the main one, which gets all signals, stops where the main one is asked to.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield Stop()
+        yield (stop := _OPEN[0] if _OPEN else Stop())
+        if stop.wanted:
+            raise KeyboardInterrupt
         return
     inner = bool(_OPEN)
     stop = _OPEN[0] if inner else Stop()

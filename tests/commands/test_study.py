@@ -120,11 +120,27 @@ def test_an_interrupted_study_goes_on_to_the_same_result(study, tmp_path):
         if label == "depth 3, none":
             raise KeyboardInterrupt
 
-    first = Study(CONFIG, tmp_path)
+    one_at_a_time = StudyConfig(**{**vars(CONFIG), "cores": 1})
+    first = Study(one_at_a_time, tmp_path)
     with pytest.raises(KeyboardInterrupt):
         first.run(interrupt)
-    assert list(first.cells) == [(1, "none"), (1, "residual+frobenius")]
-    second = Study(CONFIG, tmp_path)
+    assert list(first.cells) == [(3, "residual+frobenius")]  # the longest is the first
+    second = Study(one_at_a_time, tmp_path)
+    second.run()
+    assert_same(study, second)
+
+
+def test_an_interrupted_study_of_several_cells_at_a_time_keeps_what_is_done(study, tmp_path):
+    def interrupt(label, done, total):
+        if label == "depth 1, residual+frobenius":
+            raise KeyboardInterrupt
+
+    config = StudyConfig(**{**vars(CONFIG), "cores": 3})
+    first = Study(config, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        first.run(interrupt)
+    assert {(3, "residual+frobenius"), (3, "none")} <= first.cells.keys() < set(first.keys)
+    second = Study(config, tmp_path)
     second.run()
     assert_same(study, second)
 

@@ -1,0 +1,67 @@
+"""Independent pieces of work on the cores of the machine, a thread each.
+
+Compiling, compiled programs and LAPACK let other threads of Python run, which is most of what a study's cell or a
+theorem's check spends its time on. Nothing that is computed depends on how many run at a time.
+"""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import TypeVar
+
+from jaxgnn.host.interrupts import deferred
+from jaxgnn.host.options import check_whole
+
+T = TypeVar("T")
+_TOPOLOGY = Path("/sys/devices/system/cpu")
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def physical_cores() -> int:
+    """Cores that this process may use: hyper-threads of one core count once, a container's quota is respected."""
+    try:
+        numbers = os.sched_getaffinity(0)
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
+    cores = {
+        _read(_TOPOLOGY / f"cpu{number}" / "topology" / "thread_siblings_list") or str(number) for number in numbers
+    }
+    quota, _, period = _read(_QUOTA).partition(" ")
+    share = int(quota) / int(period) if quota.isdecimal() and period.isdecimal() else math.inf
+    return max(1, int(min(len(cores), share)))
+
+
+def chosen_cores(cores: int | None) -> int:
+    """`cores`, or all where it is None. Raises ValueError for less than one."""
+    if cores is None:
+        return physical_cores()
+    check_whole("cores", cores, least=1)
+    return cores
+
+
+def side_by_side(works: Sequence[Callable[[], T]], cores: int) -> list[T]:
+    """What the works return, in their order; `cores` of them run at a time, the first ones first.
+
+    The first error ends those that have not begun, and is raised when the running ones are done. Ctrl-C ends the
+    running ones where they look for it, as `interrupts.deferred` says.
+    """
+    if cores == 1 or len(works) < 2:
+        return [work() for work in works]
+    with deferred(), ThreadPoolExecutor(min(cores, len(works))) as pool:
+        running = [pool.submit(work) for work in works]
+        try:
+            for done in as_completed(running):
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in running]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
