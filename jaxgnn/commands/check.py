@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import count
 from typing import Any
 
 import networkx as nx
@@ -10,6 +12,7 @@ import numpy as np
 
 from jaxgnn import data
 from jaxgnn.data import DATASETS
+from jaxgnn.host.cores import chosen_cores, side_by_side
 from jaxgnn.host.options import check_known, check_whole, checked_list
 from jaxgnn.host.storage import environment
 from jaxgnn.theory import STATEMENTS, Finding, Shape, examine
@@ -28,6 +31,7 @@ class CheckConfig:
       depths: layers of the networks.
       seeds: networks of each of these shapes.
       seed: of all randomness.
+      cores: statements at a time; by default one a core. The findings are the same for any.
     """
 
     statements: tuple[str, ...] = ()
@@ -36,6 +40,7 @@ class CheckConfig:
     depths: tuple[int, ...] = (2, 8, 32)
     seeds: int = 67
     seed: int = 0
+    cores: int | None = None
 
     def __post_init__(self) -> None:
         for name in checked_list("statements", self.statements):
@@ -50,6 +55,7 @@ class CheckConfig:
                 raise ValueError(f"{option}={','.join(map(str, values))}: allowed are one integer from 1, or more")
         check_whole("seeds", self.seeds, least=1)
         check_whole("seed", self.seed, least=0)
+        _ = chosen_cores(self.cores)
 
     def shapes(self) -> list[Shape]:
         """Of the networks: widths and depths in turn; random graphs of 8, 16, 24, 8, .. nodes."""
@@ -66,14 +72,17 @@ class CheckConfig:
 
 
 def check(config: CheckConfig, report: Callable[[str, float, float], None] | None = None) -> dict[str, Finding]:
-    """Examines the statements, in order; `report` is told each one's name and how many are done."""
+    """Examines the statements; `report` is told each one's name and how many have begun."""
     names, shapes = config.statements or tuple(STATEMENTS), config.shapes()
-    findings = {}
-    for done, name in enumerate(names):
+    begun = count()
+
+    def examined(name: str) -> Finding:
         if report is not None:
-            report(name, done, len(names))
-        findings[name] = examine(STATEMENTS[name], shapes, seeds=config.seeds, seed=config.seed)
-    return findings
+            report(name, next(begun), len(names))
+        return examine(STATEMENTS[name], shapes, seeds=config.seeds, seed=config.seed)
+
+    works = [partial(examined, name) for name in names]
+    return dict(zip(names, side_by_side(works, chosen_cores(config.cores)), strict=True))
 
 
 def table(findings: dict[str, Finding]) -> list[tuple[str, ...]]:

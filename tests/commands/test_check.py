@@ -29,6 +29,16 @@ def test_a_statement_that_fails_is_exit_code_1(monkeypatch, capsys):
     assert "FAILS on 1" in capsys.readouterr().out
 
 
+def test_findings_are_the_same_for_any_number_of_cores():
+    names = ("spectral_law", "fixed_point", "plateau")
+    one, three = (
+        checking.check(CheckConfig(statements=names, widths=(4,), depths=(2,), seeds=1, cores=cores))
+        for cores in (1, 3)
+    )
+    assert list(one) == list(three) == list(names)
+    assert str(one) == str(three)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

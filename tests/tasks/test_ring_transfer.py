@@ -90,6 +90,12 @@ def test_a_mixture_of_sizes_has_every_size_and_class_equally_often():
     assert [int(task.targets[i, 0]) for i in range(110)] == [label for _, label in cells]
 
 
+def test_sizes_are_mixed_with_as_many_classes():
+    task = make(sizes=(8, 12), num_classes=2, num_train=12, num_val=4, num_test=4)
+    cells = [(n, int(x[n // 2].argmax())) for n, _, x in (ring_of(task, number) for number in range(12))]
+    assert sorted(cells) == sorted([(n, c) for n in (8, 12) for c in range(2)] * 3)
+
+
 def test_a_network_sees_the_class_from_half_the_ring_on_and_not_before():
     n = 6
     task = make(n)
