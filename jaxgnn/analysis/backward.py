@@ -17,7 +17,7 @@ from jaxgnn.analysis.probe import Tapped, Trace, probe
 from jaxgnn.graphs.graph import Graph, components, second_eigenvalue
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.magnitude import centred_top, norm, norm_ratio, ratio, scaled, times_power, unit
-from jaxgnn.host.precision import nan_is_a_value
+from jaxgnn.host.precision import exact_products, nan_is_a_value
 from jaxgnn.host.program import of_model
 from jaxgnn.layers import LAYERS
 from jaxgnn.network.model import DeepGNN
@@ -137,6 +137,7 @@ def backward_analysis(
 
 
 @jax.jit
+@exact_products()
 def numbers(
     trace: Trace,
     slope: Float[Array, "L n d"],

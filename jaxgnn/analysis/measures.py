@@ -38,6 +38,7 @@ from jaxgnn.host.magnitude import (
     times_power,
 )
 from jaxgnn.host.options import check_number, check_whole
+from jaxgnn.host.precision import exact_products
 
 
 def norm(X: Float[Array, "n d"]) -> Float[Array, ""]:
@@ -185,22 +186,26 @@ def off_degree_span(X: Float[Array, "n d"], P: Propagation) -> Float[Array, ""]:
 
 
 @jax.jit
+@exact_products()
 def _norm(X):
     return homogeneous(lambda Y: magnitude.norm(Y), 1, X)
 
 
 @jax.jit
+@exact_products()
 def _mu(X):
     return homogeneous(lambda Y: magnitude.norm(_centred(Y)), 1, X, top=centred_top(X.dtype))
 
 
 @jax.jit
+@exact_products()
 def _energy(X):
     root = np.sqrt(max(X.shape[0], 1)).astype(X.dtype)
     return homogeneous(lambda Y: magnitude.norm(_centred(Y)) / root, 1, X, top=centred_top(X.dtype))
 
 
 @jax.jit
+@exact_products()
 @scale_free
 def _relative_mu(X):
     Y, _ = scaled(X, centred_top(X.dtype))
@@ -208,6 +213,7 @@ def _relative_mu(X):
 
 
 @partial(jax.jit, static_argnames=("count", "size"))
+@exact_products()
 def _per_component(X, components, *, count, size):
     def of(Y, components):
         nodes = jnp.arange(Y.shape[0])
@@ -231,11 +237,13 @@ def _per_component(X, components, *, count, size):
 
 
 @jax.jit
+@exact_products()
 def _dirichlet(X, form):
     return homogeneous(form_energy, 2, X, form, top=squared_top(X.dtype))
 
 
 @jax.jit
+@exact_products()
 @scale_free
 def _normalised_dirichlet(X, form):
     Y, _ = scaled(X, squared_top(X.dtype))
@@ -245,6 +253,7 @@ def _normalised_dirichlet(X, form):
 
 
 @jax.jit
+@exact_products()
 @scale_free
 def _mad(X, senders, receivers, edge_mask, node_mask):
     n = X.shape[0]
@@ -277,6 +286,7 @@ def _cosine_distance(x, y):
 
 
 @jax.jit
+@exact_products()
 @scale_free
 def _mean_cosine(X):
     # sum_{i != j} u_i . u_j = ||sum_i u_i||^2 - sum_i ||u_i||^2
@@ -287,6 +297,7 @@ def _mean_cosine(X):
 
 
 @jax.jit
+@exact_products()
 @scale_free
 def _effective_rank(X):
     sigma = _singular_values(X)
@@ -297,6 +308,7 @@ def _effective_rank(X):
 
 
 @jax.jit
+@exact_products()
 @scale_free
 def _stable_rank(X):
     sigma = _singular_values(X)
@@ -304,6 +316,7 @@ def _stable_rank(X):
 
 
 @jax.jit
+@exact_products()
 @scale_free
 def _numerical_rank(X, tolerance):
     sigma = _singular_values(jnp.where(jnp.isfinite(X), X, 0))
@@ -312,6 +325,7 @@ def _numerical_rank(X, tolerance):
 
 
 @jax.jit
+@exact_products()
 def _off_span(X, v):
     v, _ = scaled(jnp.asarray(v, X.dtype))
     if not X.shape[0]:

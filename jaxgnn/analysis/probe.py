@@ -13,6 +13,7 @@ from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.sparse_features import Features, SparseFeatures
 from jaxgnn.host.arrays import Array, unshared
 from jaxgnn.host.magnitude import norm
+from jaxgnn.host.precision import exact_products
 from jaxgnn.host.program import frozen, is_value, of_model
 
 
@@ -68,6 +69,7 @@ def probe(model: Tapped, params: Any, graph: Graph, x: Features, loss_fn: Callab
 
 
 @partial(jax.jit, static_argnums=0)
+@exact_products()
 def _logits(model, params, graph, x):
     return model.apply(params, graph, x, model.zero_taps(params, x), method="tapped")[0]
 

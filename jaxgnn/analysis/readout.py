@@ -11,6 +11,7 @@ import scipy.linalg as sl
 from jaxtyping import Bool, Float, Int
 
 from jaxgnn.host.magnitude import host_norm
+from jaxgnn.host.precision import exact_products
 
 _LEAST_SHARE = 1e-14  # of the Hessian's trace, added to its diagonal: less cannot be told from rounding
 _MAX_DECADES = 20
@@ -261,6 +262,7 @@ def _gradient_norm(Z: np.ndarray, E: np.ndarray, train_bias: bool) -> float:
 
 
 @partial(jax.jit, static_argnames="steps")
+@exact_products()
 def _adam(Z, labels, R, b, learning_rate, steps):
     optimiser = optax.adam(learning_rate)
 

@@ -21,6 +21,16 @@ def precision(dtype: Any) -> AbstractContextManager:
 
 
 @contextmanager
+def exact_products() -> Iterator[None]:
+    """Where products of float32 are of float32: TPUs round their factors to bfloat16 by default, GPUs to TF32.
+
+    A context, and as `@exact_products()` a decorator. What is traced within it keeps the precision.
+    """
+    with jax.default_matmul_precision("highest"):
+        yield
+
+
+@contextmanager
 def nan_is_a_value() -> Iterator[None]:
     """Where NaN and infinity say that there is no number: jax_debug_nans and jax_debug_infs are off."""
     with jax.debug_nans(False), jax.debug_infs(False):

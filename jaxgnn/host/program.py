@@ -19,6 +19,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.tree_util import Partial
 
 from jaxgnn.host.arrays import unshared
+from jaxgnn.host.precision import exact_products
 from jaxgnn.host.structure import entries, private, structure
 
 _LIBRARIES = ("jaxgnn", "flax", "jax", "jaxlib", "optax", "numpy", "builtins")
@@ -39,8 +40,11 @@ def as_traced(f: Callable[..., Any], *args: Any) -> AbstractContextManager:
 
 
 def trace(f: Callable[..., Any], *args: Any) -> ClosedJaxpr:
-    """f's jaxpr at arguments like these, of arrays that are f's own: what f closed over is copied."""
-    with anew():
+    """f's jaxpr at arguments like these, of arrays that are f's own: what f closed over is copied.
+
+    Its products are exact in their dtype on every device, unless f asks for another precision itself.
+    """
+    with anew(), exact_products():
         closed = jax.make_jaxpr(lambda *args: f(*args))(*args)
         if _hidden(closed.jaxpr):  # constants of jitted functions inside f become its own
             closed = jax.make_jaxpr(lambda *args: _evaluate(closed.jaxpr, closed.consts, args))(*args)
@@ -135,8 +139,11 @@ def call(f: Callable[..., Any], *args: Any) -> Any:
 
 
 def of_model(f: Callable[..., Any]) -> Callable[..., Any]:
-    """f(model, *args) compiled once for equal models; where a model has code of a user's own, traced at every call."""
-    compiled = jax.jit(f, static_argnums=0)
+    """f(model, *args) compiled once for equal models; where a model has code of a user's own, traced at every call.
+
+    With exact products, as `trace`.
+    """
+    compiled = jax.jit(exact_products()(f), static_argnums=0)
 
     @wraps(f)
     def run(model, *args):

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from jaxtyping import Complex, Float
 
 from jaxgnn.host.memory import require_memory
-from jaxgnn.host.precision import precision
+from jaxgnn.host.precision import exact_products, precision
 
 ACCURACY = 1e-12  # of sigma_1: all singular values here
 # Eigenvalues of a computed Gram matrix err by at most this times sqrt(m) eps sigma_1^2: its rounding and that of the m
@@ -22,6 +22,7 @@ _SMALL = 256  # rows of a block up to which LAPACK's SVD is as fast
 
 
 @partial(jax.jit, static_argnums=2)
+@exact_products()
 def jacfwd_flat(f, h, shape: tuple[int, int]):
     """d vec(f(h)) / d vec(h) of a pytree-callable f, row-major, as an array of `shape`."""
     return jnp.reshape(jax.jacfwd(f)(h), shape)

@@ -16,6 +16,7 @@ from scipy.fft import dct
 
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.options import check_number
+from jaxgnn.host.precision import exact_products
 from jaxgnn.jacobian import linear
 
 _GRID = 400
@@ -188,6 +189,7 @@ def kernel(grid: Float[np.ndarray, "g"], values: Float[np.ndarray, "k"], bandwid
 
 
 @partial(jax.jit, static_argnums=(4, 5))
+@exact_products()
 def chebyshev_moments(f, h, start: Float[jax.Array, "p n"], top, steps: int, transposed: bool):
     """m_0 .. m_(2 steps - 1), [p, 2 steps], of the normalised start vectors, from `steps` products with J^T J each."""
     matvec = _matvec(f, h, transposed)
@@ -226,6 +228,7 @@ def _matvec(f, h, transposed: bool):
 
 
 @partial(jax.jit, static_argnums=(3, 4))
+@exact_products()
 def _bidiagonalise(f, h, start, steps: int, transposed: bool):
     matvec = _matvec(f, h, transposed)
     return jax.vmap(lambda v: decomp.bidiag(steps, materialize=False, reortho="none")(matvec, v).J_small)(start)

@@ -9,6 +9,7 @@ from jax.tree_util import Partial
 from jaxtyping import Float
 
 from jaxgnn.host.arrays import Array
+from jaxgnn.host.precision import exact_products
 
 _BATCH_BYTES = 2**25  # vectors of one batched product, in and out: 32 MiB
 
@@ -27,30 +28,35 @@ def point(h: Float[Array, "..."]) -> Float[np.ndarray, "..."]:
 
 
 @jax.jit
+@exact_products()
 def value(f, h):
     """f(h)."""
     return jnp.asarray(f(h))
 
 
 @jax.jit
+@exact_products()
 def jvp(f, h, v):
     """J v, in f(h)'s shape."""
     return jax.jvp(f, (h,), (v,))[1]
 
 
 @jax.jit
+@exact_products()
 def vjp(f, h, u):
     """J^T u, in h's shape."""
     return jax.vjp(f, h)[1](u)[0]
 
 
 @jax.jit
+@exact_products()
 def jvps(f, h, V):
     """J v for every v of V, [b, *h.shape] -> [b, *f(h).shape]; f(h) itself is computed once."""
     return jax.vmap(jax.linearize(f, h)[1])(V)
 
 
 @jax.jit
+@exact_products()
 def vjps(f, h, U):
     """J^T u for every u of U, [b, *f(h).shape] -> [b, *h.shape]; f(h) itself is computed once."""
     backward = jax.vjp(f, h)[1]

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.options import check_whole
-from jaxgnn.host.precision import nan_is_a_value, precision
+from jaxgnn.host.precision import exact_products, nan_is_a_value, precision
 from jaxgnn.host.program import frozen, kept
 from jaxgnn.jacobian.linear import generator, point
 from jaxgnn.jacobian.rounding import coarsest_eps
@@ -96,6 +96,7 @@ def lyapunov(
 
 
 @jax.jit
+@exact_products()
 def _accumulate(step, h, inputs, Q, eps):
     def layer(carry, inputs):
         h, Q = carry

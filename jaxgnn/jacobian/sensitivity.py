@@ -16,7 +16,7 @@ from jaxgnn.graphs.propagation import Propagation
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.options import check_known, check_whole
-from jaxgnn.host.precision import precision
+from jaxgnn.host.precision import exact_products, precision
 from jaxgnn.host.program import frozen, kept
 from jaxgnn.jacobian import linear
 
@@ -163,6 +163,7 @@ def _scaled_norms(f: Partial, h: np.ndarray, nodes: np.ndarray, norm: Norm) -> n
 
 
 @partial(jax.jit, static_argnames="norm")
+@exact_products()
 def _norms(f, h, sources, norm: str):
     n, d = h.shape
     _, push = jax.linearize(f, h)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_whole
-from jaxgnn.host.precision import precision
+from jaxgnn.host.precision import exact_products, precision
 from jaxgnn.layers import LAYERS
 from jaxgnn.network.bounds import bound_params
 from jaxgnn.network.layer_function import split
@@ -86,6 +86,7 @@ def effective_kernels(model: Any, params: Any) -> Float[Array, "L d d"]:
 
 
 @partial(jax.jit, static_argnums=0)
+@exact_products()
 def _bounded_kernels(model: Any, params: Any) -> Float[jax.Array, "L d d"]:
     common, own = split(model, params)
 

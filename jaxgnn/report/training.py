@@ -38,7 +38,8 @@ def write_training(
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
     footer = [
         f"Made by: {command}",
-        f"{versions}; {results['device']['kind']}; commit {results['commit'] or 'unknown'}",
+        f"{versions}; {results['device']['kind']}, matmul precision {config['train']['matmul_precision']}; "
+        f"commit {results['commit'] or 'unknown'}",
     ]
     title = f"{model['layer'].upper()} with {model['depth']} layers on {config['data']['dataset']}"
     page = out / "index.html"

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from jaxgnn.analysis import measures
-from jaxgnn.host.precision import precision
+from jaxgnn.host.precision import exact_products, precision
 from jaxgnn.theory.draws import altered, delayed, halved, networks, said, tight
 from jaxgnn.theory.network import LIPSCHITZ, Network, chains
 from jaxgnn.theory.statement import About, Check, Statement, require
@@ -55,6 +55,7 @@ def check(network: Network) -> Check:
 
 
 @jax.jit
+@exact_products()
 def _dirichlet(X, P):
     return jax.vmap(measures.dirichlet, (0, None))(X, P)
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgnn.analysis.probe import probe
-from jaxgnn.host.precision import precision
+from jaxgnn.host.precision import exact_products, precision
 from jaxgnn.theory.draws import networks
 from jaxgnn.theory.network import Network
 from jaxgnn.theory.statement import About, Check, Shape, Statement
@@ -50,6 +50,7 @@ def check(network: Network, weights, sigma: float) -> Check:
 
 
 @partial(jax.jit, static_argnums=0)
+@exact_products()
 def _squares(model, params, graph, x, loss_fn, weights):
     """mu(G^(l))^2 of every draw and layer."""
 

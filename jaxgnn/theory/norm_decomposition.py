@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxgnn.analysis import measures
-from jaxgnn.host.precision import precision
+from jaxgnn.host.precision import exact_products, precision
 from jaxgnn.theory.draws import networks
 from jaxgnn.theory.network import Network
 from jaxgnn.theory.statement import About, Check, Statement
@@ -33,6 +33,7 @@ def check(network: Network, similarity: Callable = measures.mu) -> Check:
 
 
 @partial(jax.jit, static_argnums=0)
+@exact_products()
 def _mapped(similarity, signals):
     return jax.vmap(similarity)(signals)
 

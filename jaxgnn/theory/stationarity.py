@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from jaxgnn.host.precision import precision
+from jaxgnn.host.precision import exact_products, precision
 from jaxgnn.theory.draws import altered, halved, networks
 from jaxgnn.theory.network import LIPSCHITZ, Network, chain_ends, mu, observe
 from jaxgnn.theory.statement import About, Check, Draw, Statement
@@ -49,6 +49,7 @@ def output_error(network: Network):
 
 
 @jax.jit
+@exact_products()
 def error_at(loss_fn, logits):
     """d loss / d logits."""
     return jax.grad(loss_fn)(logits)

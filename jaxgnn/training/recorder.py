@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from jaxgnn.analysis.backward import Sizes, sizes
 from jaxgnn.analysis.probe import probe
 from jaxgnn.host.arrays import Array
+from jaxgnn.host.precision import exact_products
 from jaxgnn.network.model import DeepGNN
 from jaxgnn.tasks.task import Batch, Task
 from jaxgnn.training.run import TrainState
@@ -118,6 +119,7 @@ class Recorder:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
+@exact_products()
 def _sample(model: DeepGNN, one_by_one: bool, task: Task, params: Any, variables: Any) -> Sample:
     def one(run):
         return measure(model, task, *run)

@@ -51,7 +51,8 @@ class TrainState(NamedTuple):
 def start(model: DeepGNN, config: TrainConfig, task: Task, key: Array, hyper: Hyper) -> TrainState:
     """The state before the first step."""
     init_key, run_key = jax.random.split(key)
-    variables = dict(model.init(init_key, task.graph, task.x))
+    with config.products():
+        variables = dict(model.init(init_key, task.graph, task.x))
     params = variables.pop("params")
     variables["constants"] = variables["constants"] | {name: getattr(hyper, name) for name in NUMBERS}
     nan, no = jnp.float32(jnp.nan), jnp.bool_(False)
@@ -109,7 +110,8 @@ def steps(
         proceed = partial(step, model, config, task, hyper)
         return jax.lax.cond(state.stopped | (state.step >= total), lambda s: (s, nothing()), proceed, state)
 
-    return jax.lax.scan(one, state, length=length)
+    with config.products():
+        return jax.lax.scan(one, state, length=length)
 
 
 def evaluate(model: DeepGNN, task: Task, params: Any, variables: Any) -> Metrics:

@@ -342,7 +342,9 @@ class _Runs(NamedTuple):
         place = scale.Runs(self.mesh, self.keys.shape[0])
         task, *_ = self._placed(place)
         rule = getattr(task, "feature_rule", None)
-        final = place.get(_evaluate(self.model, task, states, self.one_by_one, self.mesh))
+        final = place.get(
+            _evaluate(self.model, self.config.without_numbers(), task, states, self.one_by_one, self.mesh)
+        )
         final, states = jax.tree.map(np.asarray, final), place.get(states)
         best = states.best
         # The last update is evaluated here; it counts when it is the best.
@@ -384,10 +386,11 @@ def _advance(model, config, task, total, hypers, states, one_by_one: bool, mesh)
     return place.each(steps, (task, total), (hypers, states), one_by_one=one_by_one)
 
 
-@partial(jax.jit, static_argnums=(0, 3, 4))
-def _evaluate(model: DeepGNN, task: Task, states: TrainState, one_by_one: bool, mesh) -> Metrics:
+@partial(jax.jit, static_argnums=(0, 1, 4, 5))
+def _evaluate(model, config: TrainConfig, task: Task, states: TrainState, one_by_one: bool, mesh) -> Metrics:
     def evaluate(task, params, variables):
-        return run.evaluate(model, task, params, variables)
+        with config.products():
+            return run.evaluate(model, task, params, variables)
 
     place = scale.Runs(mesh, states.step.size)
     return place.each(evaluate, task, (states.params, states.variables), one_by_one=one_by_one)
