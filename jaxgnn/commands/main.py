@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -43,6 +44,7 @@ from jaxgnn.experiments.bench.suite import BenchConfig, bench
 from jaxgnn.experiments.bench.suite import table as table_of_bench
 from jaxgnn.host import interrupts
 from jaxgnn.host.occupied import occupied
+from jaxgnn.host.precision import REPEATABLE
 from jaxgnn.host.storage import as_json, write_json
 from jaxgnn.report.depth_study import headline, write_study
 from jaxgnn.report.probing import HEADER as HEADER_OF_PROBING
@@ -452,6 +454,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(__version__)
         return 0
+    _repeatable_on_gpus()
     warnings.showwarning = lambda message, *_: print(f"jaxgnn: note: {message}", file=sys.stderr)
     stop = interrupts.Stop()
     try:
@@ -474,6 +477,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         traceback.print_exc()
         return _fail("this process stopped, and the others with it", 1)
+
+
+def _repeatable_on_gpus() -> None:
+    """Where JAX has devices of others, every program of the command is to give the same bits each time."""
+    flags, ((option, on),) = os.environ.get("XLA_FLAGS", ""), REPEATABLE.items()
+    if option not in flags and entry_points(group="jax_plugins"):
+        os.environ["XLA_FLAGS"] = f"{flags} --{option}={str(on).lower()}".strip()
 
 
 def _reason(error: OSError) -> str:

@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 from jaxgnn.host.arrays import Array
 
+# For the compiler: on a GPU sums of many threads come in an order of their own, and no two runs give the same bits.
+REPEATABLE = {"xla_gpu_deterministic_ops": True}
 # Bits of the exponent and of the fraction: unit roundoff 2^-8 and 2^-11.
 HALF: dict[str, tuple[int, int]] = {"bfloat16": (8, 7), "float16": (5, 10)}
 

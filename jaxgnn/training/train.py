@@ -26,7 +26,7 @@ from jaxgnn.host import interrupts
 from jaxgnn.host.arrays import Array, unshared
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_whole
-from jaxgnn.host.precision import debugs_numbers, nan_is_a_value
+from jaxgnn.host.precision import REPEATABLE, debugs_numbers, nan_is_a_value
 from jaxgnn.host.program import as_traced, is_value
 from jaxgnn.host.storage import environment, write_json, write_text
 from jaxgnn.network.model import NUMBERS, SCALED, DeepGNN
@@ -366,7 +366,7 @@ class _Runs(NamedTuple):
         )
 
 
-@partial(jax.jit, static_argnums=(0, 1, 5, 6))
+@partial(jax.jit, static_argnums=(0, 1, 5, 6), compiler_options=REPEATABLE)
 def _start(model: DeepGNN, config: TrainConfig, task: Task, keys, hypers, one_by_one: bool, mesh) -> TrainState:
     def start(task, key, hyper):
         return run.start(model, config, task, key, hyper)
@@ -374,7 +374,7 @@ def _start(model: DeepGNN, config: TrainConfig, task: Task, keys, hypers, one_by
     return scale.Runs(mesh, keys.shape[0]).each(start, task, (keys, hypers), one_by_one=one_by_one)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 6, 7), donate_argnums=5)
+@partial(jax.jit, static_argnums=(0, 1, 6, 7), donate_argnums=5, compiler_options=REPEATABLE)
 def _advance(model, config, task, total, hypers, states, one_by_one: bool, mesh):
     """So many steps of every run, those after step `total` without effect: one program for any number of steps."""
 
@@ -386,7 +386,7 @@ def _advance(model, config, task, total, hypers, states, one_by_one: bool, mesh)
     return place.each(steps, (task, total), (hypers, states), one_by_one=one_by_one)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 4, 5))
+@partial(jax.jit, static_argnums=(0, 1, 4, 5), compiler_options=REPEATABLE)
 def _evaluate(model, config: TrainConfig, task: Task, states: TrainState, one_by_one: bool, mesh) -> Metrics:
     def evaluate(task, params, variables):
         with config.products():
