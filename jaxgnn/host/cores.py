@@ -44,13 +44,13 @@ def chosen_cores(cores: int | None) -> int:
 def side_by_side(works: Sequence[Callable[[], T]], cores: int) -> list[T]:
     """What the works return, in their order; `cores` of them run at a time, the first ones first.
 
-    The first error ends those that have not begun, and is raised when the running ones are done. Ctrl-C ends the
-    running ones where they look for it, as `interrupts.deferred` says.
+    The first error ends those that have not begun, and is raised when the running ones are done. So does Ctrl-C,
+    which ends the running ones where they look for it, as `interrupts.deferred` says.
     """
     if cores == 1 or len(works) < 2:
-        return [work() for work in works]
+        return [_unless_stopped(work) for work in works]
     with deferred(), ThreadPoolExecutor(min(cores, len(works))) as pool:
-        running = [pool.submit(work) for work in works]
+        running = [pool.submit(_unless_stopped, work) for work in works]
         try:
             for done in as_completed(running):
                 done.result()
@@ -58,6 +58,13 @@ def side_by_side(works: Sequence[Callable[[], T]], cores: int) -> list[T]:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         return [future.result() for future in running]
+
+
+def _unless_stopped(work: Callable[[], T]) -> T:
+    with deferred() as stop:
+        if stop.wanted:
+            raise KeyboardInterrupt
+        return work()
 
 
 def _read(path: Path) -> str:

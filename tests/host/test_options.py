@@ -215,7 +215,7 @@ TAKEN |= {
     "moment_square": ["order"],
 }
 UNSET = {"hidden", "attention_dim", "remove_above", "max_degree", "width", "sources", "certify", "bandwidth"}
-UNSET |= {"tolerance", "stop", "size"}
+UNSET |= {"tolerance", "stop", "size", "cores"}
 LISTS = {"shape", "sizes", "depths", "bound_c", "at", "widths", "sources"}  # a list of numbers is one of them
 FLAGS = {"use_bias", "concat", "share_weights", "learn_eps", "bias", "trained", "tensorboard", "certify"}
 REAL = {"eps", "negative_slope", "scale", "strength", "remove_above"}

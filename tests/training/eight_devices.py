@@ -15,8 +15,8 @@ from jaxgnn.graphs.partition import partitioned
 from jaxgnn.training.scale import Runs, spread
 
 SHAPES = ((2, 2), (4, 2), (8, 1), (1, 8))
-GRID = {"learning_rate": [0.01, 1e30]}  # the second fails at once: runs that stopped beside runs that go on
-HOW = {"grid": GRID, "seeds": 3, "steps": 30}
+GRID = {"learning_rate": [0.05, 1e30]}  # the second fails at once: runs that stopped beside runs that go on
+HOW = {"grid": GRID, "seeds": 3, "steps": 30, "optimiser": "sgd"}  # Adam divides what is but rounding by its size
 
 
 @pytest.fixture(scope="module")
