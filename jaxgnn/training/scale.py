@@ -58,6 +58,8 @@ def mesh(*, seeds: int = 1, nodes: int = 1) -> Mesh:
 def parse_mesh(text: str) -> dict[str, int]:
     """seeds=4,nodes=2 as numbers by axis, 1 for an axis that is not named. Raises ValueError for anything else."""
     sizes = {}
+    if not isinstance(text, str):
+        raise ValueError(f"mesh={text!r} is not understood: allowed are seeds=S,nodes=N with numbers of 1 and more")
     for part in text.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if name not in AXES or name in sizes or not equals or not value.isdecimal() or int(value) < 1:

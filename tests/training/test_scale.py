@@ -109,6 +109,8 @@ def test_one_device_is_a_mesh(karate):
 def test_mesh_texts():
     assert parse_mesh("seeds=4,nodes=2") == {"seeds": 4, "nodes": 2}
     assert parse_mesh("nodes=2") == {"seeds": 1, "nodes": 2}
+    with pytest.raises(ValueError, match=r"^mesh=5 is not understood: allowed are seeds=S,nodes=N"):
+        parse_mesh(5)
 
 
 @pytest.mark.parametrize("text", ["", "4,2", "seeds=0", "seeds=two", "seeds=2,seeds=2", "rows=2", "seeds=2;nodes=2"])
