@@ -6,9 +6,9 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.commands.probe import ProbeConfig, Probing
+from jaxgnn.commands.setting import DataConfig, ModelConfig
 from jaxgnn.commands.spectrum import Spectrum, SpectrumConfig
 from jaxgnn.commands.study import Study, StudyConfig
-from jaxgnn.commands.train import DataConfig, ModelConfig
 from jaxgnn.training.optimisers import TrainConfig
 
 KARATE, STEPS = DataConfig(dataset="karate"), TrainConfig(steps=10, evaluate_every=4)

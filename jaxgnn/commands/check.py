@@ -1,20 +1,25 @@
 """What `jaxgnn check` does: every statement of the theory on many random networks, with violations planted."""
 
+import contextlib
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
 import numpy as np
+import tyro
 
 from jaxgnn import data
 from jaxgnn.data import DATASETS
 from jaxgnn.host.cores import chosen_cores, side_by_side
+from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_known, check_whole, checked_list
-from jaxgnn.host.storage import environment
+from jaxgnn.host.storage import as_json, environment, write_json
+from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.theory import STATEMENTS, Finding, Shape, examine
 
 HEADER = ("statement", "source", "cases", "worst slack", "median", "planted", "")
@@ -125,3 +130,33 @@ def results(config: CheckConfig, findings: dict[str, Finding]) -> dict[str, Any]
     """What results.json holds."""
     statements = {name: finding._asdict() | {"passed": finding.passed} for name, finding in findings.items()}
     return {"config": asdict(config), "statements": statements, **environment()}
+
+
+@dataclass(frozen=True)
+class CheckCommand:
+    """Check the papers' theorems on many random networks, and that planted violations of each are caught.
+
+    Exit code 1 if a statement fails. Slack is 1 - lhs/rhs: 0 where a bound is attained, negative where it is violated.
+
+    Attributes:
+      out: a folder for results.json; none is written without it.
+      json: print the results as the last line of standard output, as JSON.
+    """
+
+    config: tyro.conf.OmitArgPrefixes[CheckConfig] = field(default_factory=CheckConfig)
+    out: Path | None = None
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> int:
+        del arguments
+        with contextlib.nullcontext() if self.out is None else occupied(self.out) as out:
+            with progress_bar() as report:
+                findings = check(self.config, report)
+            found = results(self.config, findings)
+            if out is not None:
+                write_json(out / "results.json", found)
+        print_table(HEADER, table(findings))
+        print(headline(findings))
+        if self.json:
+            print(as_json(found))
+        return 0 if all(finding.passed for finding in findings.values()) else 1

@@ -1,18 +1,23 @@
 """What `jaxgnn probe` does: signals forward and errors backward at every layer, at initialisation and trained."""
 
+import json
+import shlex
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
+import tyro
 from jax.tree_util import Partial
 
 from jaxgnn import layers
 from jaxgnn.analysis.backward import Backward, Geometry, Line, Lines, backward_analysis, geometry, lines
-from jaxgnn.commands.train import DataConfig, network
+from jaxgnn.analysis.verdict import verdict
+from jaxgnn.commands.setting import DataConfig, ModelConfig, network
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.occupied import occupied
@@ -20,14 +25,12 @@ from jaxgnn.host.options import check_known, check_seed, check_texts, check_whol
 from jaxgnn.host.precision import precision
 from jaxgnn.host.storage import environment, fingerprint, writable_folder, write_arrays, write_json
 from jaxgnn.network.model import DeepGNN
+from jaxgnn.report.probing import HEADER, STATES, headline, table, write_probing
+from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.recorder import check_record_every, flat
 from jaxgnn.training.train import STEPS_AT_ONCE, TrainResult, train
 
-STATES = {"init": "At initialisation", "trained": "After training"}
-# The gradient vanishes or explodes where its norm has changed by so much from the output to layer 0, and is smooth
-# where its relative distance to the span is below this.
-CHANGED, SMOOTH = 1e3, 0.1
 # Layers that smooth to what P smooths to; the others' signals are measured against equal rows.
 _OF_PROPAGATION = (layers.GCN, layers.GCNII, layers.SGC, layers.APPNP, layers.MLP)
 Report = Callable[[str, float, float], None]
@@ -191,49 +194,6 @@ class Probing:
             return jax.tree.map(np.asarray, analysed)
 
 
-def verdict(numbers: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What becomes of the gradient from layer L to layer 0, medians over seeds, and that in words.
-
-    `ratio` is ||G^(0)|| / ||G^(L)||; `relative_mu` is of the distance to the span on the largest component, where
-    smoothing can occur, at layer 0, and `least` where it is smallest.
-    """
-    norm, relative = numbers["feature_grads/norm"], numbers["feature_grads_off/relative_mu"]
-    with np.errstate(all="ignore"):
-        ratio = float(np.median(norm[:, 0] / norm[:, -1]))
-    relative = np.median(relative, axis=0)
-    least_at = int(np.argmin(np.where(np.isnan(relative), np.inf, relative)))
-    least = float(relative[least_at])
-    if not np.isfinite(ratio) or not np.isfinite(least):
-        words = "no gradient to speak of: it is 0 or not finite"
-    else:
-        size = "vanishing" if ratio < 1 / CHANGED else "exploding" if ratio > CHANGED else None
-        smooth = "smoothing" if least < SMOOTH <= relative[-1] else "smooth throughout" if least < SMOOTH else None
-        words = {
-            (True, True): f"{size} and {smooth}",
-            (True, False): f"{size}, not smoothing",
-            (False, True): f"{smooth}, not vanishing",
-            (False, False): "neither vanishing nor smoothing",
-        }[size is not None, smooth is not None]
-    first, last = float(relative[0]), float(relative[-1])
-    found = {"ratio": ratio, "relative_mu": first, "relative_mu_output": last, "least": least, "least_at": least_at}
-    return found | {"words": words}
-
-
-def headline(results: Mapping[str, Any]) -> str:
-    """What becomes of the gradient on the way to layer 0, in a sentence for each state."""
-    span, parts = results["graph"]["spans"][1], []
-    for state, models in results["states"].items():
-        found = ((name, network["verdict"]) for name, network in models.items())
-        said = "; ".join(
-            f"{name.upper()}'s gradient has {_number(v['ratio'])} of the norm at the output, "
-            f"and {_number(v['relative_mu'])} of that off {span} (least at layer {v['least_at']}: "
-            f"{_number(v['least'])}): {v['words']}"
-            for name, v in found
-        )
-        parts.append(f"{STATES[state]}, at layer 0: {said}.")
-    return " ".join(parts)
-
-
 def _energies(numbers: Mapping[str, np.ndarray], n: int) -> dict[str, np.ndarray]:
     # E(X) = mu(X) / sqrt(n)
     return {f"{s}/energy": numbers[f"{s}/mu"] / np.sqrt(n) for s in ("features", "feature_grads", "errors")}
@@ -275,9 +235,41 @@ def _summary(values: np.ndarray) -> Any:
     return {"median": median.tolist(), "low": low.tolist(), "high": high.tolist()}
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}" if np.isfinite(value) else "not finite"
-
-
 def _loss(task: Any, logits: Array) -> Array:
     return task.loss(logits)
+
+
+@dataclass(frozen=True)
+class ProbeCommand:
+    """Follow features forward, and gradients and errors backward, through every layer, beside a graph-blind network.
+
+    Writes index.html, results.json, probe.npz and figures/ into the folder.
+
+    Attributes:
+      model: the network.
+      out: the folder; by default jaxgnn-probe-DATASET-LAYER-DEPTH.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    source: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=partial(ModelConfig, depth=32, width=32))  # pyright: ignore[reportInvalidTypeForm]
+    optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=partial(TrainConfig, steps=100))
+    probe: tyro.conf.OmitArgPrefixes[ProbeConfig] = field(default_factory=ProbeConfig)
+    out: Path | None = None
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        name = f"jaxgnn-probe-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
+        probing = Probing(self.source, self.model, self.optimisation, self.probe, self.out or Path(name))
+        with occupied(probing.out):
+            try:
+                with progress_bar() as report:
+                    results = probing.run(report)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"the same command goes on from {probing.out}") from None
+            page = write_probing(probing.out, results, probing.arrays, f"jaxgnn {shlex.join(arguments)}")
+        print_table(HEADER, table(results))
+        print(results["headline"])
+        print(f"page: {page}")
+        if self.json:
+            print(json.dumps({"page": str(page), "results": str(probing.out / "results.json")}))

@@ -1,19 +1,24 @@
 """What `jaxgnn spectrum` does: the Jacobian spectra of a network's layers, and of the network through depth."""
 
+import json
+import shlex
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
 import jax
 import numpy as np
+import tyro
 
-from jaxgnn.commands.train import DataConfig, network
-from jaxgnn.host.memory import host_bytes, peak_memory
+from jaxgnn.commands.setting import DataConfig, ModelConfig, network
+from jaxgnn.commands.spectrum_plan import SpectrumConfig, choose
+from jaxgnn.host import interrupts
+from jaxgnn.host.memory import peak_memory
 from jaxgnn.host.occupied import occupied
-from jaxgnn.host.options import check_flag, check_known, check_seed, check_texts, check_whole, checked_list
 from jaxgnn.host.storage import Cell, environment, fingerprint, kept_cell, writable_folder, write_arrays, write_json
 from jaxgnn.jacobian import (
     LayerJacobian,
@@ -28,74 +33,12 @@ from jaxgnn.jacobian import sensitivity as node_sensitivity
 from jaxgnn.jacobian.density import smoothed
 from jaxgnn.jacobian.statistics import stochastic
 from jaxgnn.network.dynamics import effective_kernels
+from jaxgnn.report.spectrum import HEADER, headline, table, write_spectrum
+from jaxgnn.report.terminal import print_table
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.train import train
 
-Method = Literal["auto", "exact", "krylov"]
 _LAW_LAYERS = ("gcn", "mlp")
-
-
-@dataclass(frozen=True)
-class SpectrumConfig:
-    """What to measure, and where.
-
-    Attributes:
-      at: layers, numbered from 0; by default the first, the middle and the last.
-      method: "exact" takes all singular values of every layer, "krylov" both ends of the spectrum and its density from
-        products; "auto" is exact up to n d = exact_below, where the memory suffices.
-      exact_below: for "auto".
-      eigenvalues_below: all eigenvalues where at most so many rows are not zero; else the `top` of largest modulus.
-      top: singular values (and eigenvalues) at each end, where not all are taken.
-      factorise: whether "krylov" factorises the sparse Jacobian, which certifies the bounds and gives the smallest
-        singular values; "auto" where that is cheap.
-      probes: random vectors of the density.
-      lanczos_steps: products with J^T J for each of them.
-      exponents: Lyapunov exponents of the network; 0 for none of what goes through depth.
-      sources: nodes whose sensitivity is followed through depth.
-      precision: "float64" or "float32", of the layers.
-      trained: train the network first, for `steps`; otherwise it is taken at initialisation.
-      layer_options: options of the layer, name=value,...: heads=8 of gat, for example.
-      seed: of all randomness.
-
-    Raises ValueError for an option that is not known or out of its range, when the object is made.
-    """
-
-    at: tuple[int, ...] = ()
-    method: Method = "auto"
-    exact_below: int = 6000
-    eigenvalues_below: int = 2000
-    top: int = 20
-    factorise: Literal["auto", "yes", "no"] = "auto"
-    probes: int = 16
-    lanczos_steps: int = 64
-    exponents: int = 8
-    sources: int = 4
-    precision: Literal["float64", "float32"] = "float64"
-    trained: bool = False
-    layer_options: tuple[str, ...] = ()
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for option in ("method", "factorise", "precision"):
-            kind = Method if option == "method" else type(self).__annotations__[option]
-            check_known(option, getattr(self, option), get_args(kind))
-        least = {"top": 1, "probes": 2, "lanczos_steps": 2, "exponents": 0, "sources": 1}
-        least |= {"exact_below": 0, "eigenvalues_below": 0}
-        for option, lowest in least.items():
-            check_whole(option, getattr(self, option), least=lowest)
-        for layer in checked_list("at", self.at):
-            check_whole("at", layer)
-        check_texts("layer_options", self.layer_options)
-        check_flag("trained", self.trained)
-        check_seed("seed", self.seed)
-
-
-class Plan(NamedTuple):
-    """How a layer's spectrum is taken: "exact" or "krylov", why, and what it will cost, in words."""
-
-    method: str
-    why: str
-    cost: str
 
 
 class Spectrum:
@@ -315,50 +258,49 @@ class Clock:
         return result
 
 
-def choose(J: LayerJacobian, config: SpectrumConfig) -> Plan:
-    """Exact where it is asked for, or small enough and the memory suffices; its cost, from a first look at J."""
-    rows, columns = (int(s.sum()) for s in J.support)
-    small, size = min(rows, columns), max(J.shape)
-    # The block without zero rows and columns, its Gram matrix twice, and the reduction of that.
-    needed = 8 * (2 * rows * columns + 3 * small**2)
-    if config.method != "auto":
-        method, why = config.method, "as asked for"
-    elif size > config.exact_below:
-        method, why = "krylov", f"n d = {size:,} is above {config.exact_below:,} (--exact-below)"
-    elif needed > 0.8 * host_bytes():
-        method, why = "krylov", f"all singular values would need {needed / 2**30:.1f} GiB"
-    else:
-        method, why = "exact", f"n d = {size:,} is at most {config.exact_below:,} (--exact-below)"
-    if method == "exact":
-        seconds = 4 / 3 * small**3 / _flop_rate()
-        cost = (
-            f"LAPACK on at most {rows:,} x {columns:,} entries not 0, {needed / 2**30:.2f} GiB, about {seconds:.1f} s"
-        )
-        return Plan(method, why, cost)
-    products = 2 * config.probes * config.lanczos_steps + 1000
-    started = time.perf_counter()
-    _ = J.mv(np.ones(J.shape[1], J.dtype))  # compiled when the support was found
-    # Each of some thousand vectors is made orthogonal to some 150 others, twice.
-    seconds = products * (time.perf_counter() - started) + 1.2e6 * size / _flop_rate()
-    memory = 4 * (size * 160 + size * config.lanczos_steps * config.probes) * J.dtype.itemsize
-    return Plan(
-        method,
-        why,
-        f"about {products:,} products, {seconds:.0f} s, up to {memory / 2**30:.2f} GiB, besides the entries",
-    )
-
-
-def _flop_rate() -> float:
-    """Floating-point operations a second of a symmetric eigenvalue problem on this machine."""
-    A = np.random.default_rng(0).standard_normal((500, 500))
-    started = time.perf_counter()
-    np.linalg.eigvalsh(A + A.T)
-    return 4 / 3 * 500**3 / (time.perf_counter() - started)
-
-
 def _fields(name: str, result: Any) -> dict[str, np.ndarray]:
     return {f"{name}/{field}": np.asarray(value) for field, value in result._asdict().items()}
 
 
 def _plain(statistics: Any) -> dict[str, Any]:
     return {n: v._asdict() if hasattr(v, "_asdict") else v for n, v in statistics._asdict().items()}
+
+
+@dataclass(frozen=True)
+class SpectrumCommand:
+    """Take the Jacobian spectra of a network's layers, and follow perturbations through its depth.
+
+    Writes index.html, results.json, spectrum.npz and figures/ into the folder.
+
+    Attributes:
+      model: the network.
+      out: the folder; by default jaxgnn-spectrum-DATASET-LAYER-DEPTH.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    source: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=ModelConfig)  # pyright: ignore[reportInvalidTypeForm]
+    optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    spectra: tyro.conf.OmitArgPrefixes[SpectrumConfig] = field(default_factory=SpectrumConfig)
+    out: Path | None = None
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        name = f"jaxgnn-spectrum-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
+        spectrum = Spectrum(self.source, self.model, self.optimisation, self.spectra, self.out or Path(name))
+        with occupied(spectrum.out):
+            try:
+                results = spectrum.run(_say)
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"the same command goes on from {spectrum.out / 'cells'}") from None
+            page = write_spectrum(spectrum.out, results, spectrum.arrays, f"jaxgnn {shlex.join(arguments)}")
+        print_table(HEADER, table(results))
+        print(headline(results))
+        print(f"page: {page}")
+        if self.json:
+            print(json.dumps({"page": str(page), "results": str(spectrum.out / "results.json")}))
+
+
+def _say(line: str) -> None:
+    interrupts.check()
+    print(line, file=sys.stderr, flush=True)

@@ -2,37 +2,34 @@
 
 import hashlib
 import json
+import shlex
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
+import tyro
 
-from jaxgnn.analysis import measures
-from jaxgnn.analysis.probe import probe
+from jaxgnn.commands.study_cell import arrays_of_cell, spectrum_said
 from jaxgnn.data import load_dataset
 from jaxgnn.graphs.graph import Normalisation, components, prepare, second_eigenvalue
-from jaxgnn.host.arrays import Array
 from jaxgnn.host.cores import chosen_cores, side_by_side
 from jaxgnn.host.memory import host_bytes, require_memory
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_known, check_number, check_seed, check_whole, checked_list
-from jaxgnn.host.precision import nan_is_a_value
 from jaxgnn.host.storage import Cell, environment, kept_cell, writable_folder, write_json
-from jaxgnn.jacobian import jacobian
 from jaxgnn.network.bounds import BOUNDS
 from jaxgnn.network.model import DeepGNN
 from jaxgnn.network.norms import NORMS
 from jaxgnn.network.residuals import RESIDUALS
 from jaxgnn.network.stack import ACTIVATIONS
-from jaxgnn.tasks import NodeClassification, node_classification
-from jaxgnn.tasks.node_classification import masked_cross_entropy
+from jaxgnn.report.depth_study import headline, write_study
+from jaxgnn.report.terminal import print_scores, progress_bar
+from jaxgnn.tasks import node_classification
 from jaxgnn.training.train import SweepPoint, TrainConfig, sweep
 
 _NORM_NAMES = ("pairnorm", "mean_subtraction", "dgn")  # "layer_norm" and so on are clearer for the others
@@ -48,9 +45,6 @@ REMEDIES: Mapping[str, dict[str, Any]] = {
     **{name if name in _NORM_NAMES else f"{name}_norm": {"norm": name} for name in NORMS if name != "none"},
     **{name: {"bound": name} for name in BOUNDS if name != "none"},
 }
-STATES = ("initial", "trained")
-_TOP = 20  # singular values where not all are computed, by so many products at most
-_PRODUCTS = 300
 _SMALL_GRAPH = 400
 
 
@@ -258,7 +252,7 @@ class Study:
             **asdict(self.config.training),
         )
         best = max(points, key=lambda point: float(np.nan_to_num(np.mean(point.result.val_score), nan=-np.inf)))
-        arrays = self._measured(model, best)
+        arrays = arrays_of_cell(model, best, self.task, exact=self.exact)
         summary = self._summary(model, key, best, points) | {"seconds": round(time.perf_counter() - started, 1)}
         return Cell(summary, arrays)
 
@@ -278,32 +272,8 @@ class Study:
             "constant_loss": self.task.constant_loss(),
             "failed_seeds": int(np.sum(result.failed)),
             "searched": [p.options | {"val_mean": float(np.mean(p.result.val_score))} for p in points if p.options],
-            "spectrum": "exact" if self.exact else f"{_TOP} largest by block Lanczos, lower bounds",
+            "spectrum": spectrum_said(exact=self.exact),
         }
-
-    def _measured(self, model: DeepGNN, best: SweepPoint) -> dict[str, np.ndarray]:
-        arrays = {f"history/{name}": values for name, values in best.result.history._asdict().items()}
-        for state in STATES:
-            params = best.result.initial_params if state == "initial" else best.result.final_params
-            with nan_is_a_value():
-                measured = _measure_seeds(model, params, self.task)
-            arrays |= {f"{state}/{name}": np.asarray(values) for name, values in measured.items()}
-            first = jax.tree.map(lambda a: a[0], params)
-            for layer in sorted({0, model.depth // 2, model.depth - 1}):
-                arrays |= self._spectrum(model, first, layer, f"{state}/singular_values/{layer}")
-        return arrays
-
-    def _spectrum(self, model: DeepGNN, params: Any, layer: int, name: str) -> dict[str, np.ndarray]:
-        dtype = jnp.float64 if self.exact else jnp.float32
-        try:
-            f, h = model.layer_fn(params, self.graph, self.task.x, layer=layer, dtype=dtype)
-            J = jacobian(f, h, self.graph)
-            if self.exact:
-                return {name: J.singular_values()}
-            largest = J.extremes(_TOP, certify=False, max_products=_PRODUCTS)
-        except ValueError:  # a network whose features overflow has no Jacobian
-            return {name: np.zeros(0)}
-        return {name: largest.values, f"{name}/lower": largest.lower, f"{name}/upper": largest.upper}
 
     def _fingerprint(self, key: tuple[int, str]) -> str:
         """Of everything that a cell's numbers depend on: options, data, versions and device."""
@@ -320,36 +290,36 @@ def _bounded(remedy: str) -> bool:
     return any("bound" in REMEDIES[part] for part in remedy.split("+"))
 
 
-def layer_measures(X: Array, P: Any) -> dict[str, Array]:
-    """Every layer's measures of signals X [L, n, d], each [L]."""
-    functions = {
-        "mu": measures.mu,
-        "relative_mu": measures.relative_mu,
-        "dirichlet": lambda X: measures.dirichlet(X, P),
-        "normalised_dirichlet": lambda X: measures.normalised_dirichlet(X, P),
-        "energy": measures.energy,
-        "norm": measures.norm,
-        "off_degree_span": lambda X: measures.off_degree_span(X, P),
-    }
-    return {name: jax.vmap(function)(X) for name, function in functions.items()}
+@dataclass(frozen=True)
+class StudyCommand:
+    """Sweep depths and remedies on a data set; train over seeds, probe, take spectra; write one page.
 
+    Writes index.html, results.json, figures/ and cells/ into the folder. Ctrl-C keeps the cells that are done,
+    and the same command goes on from there.
 
-@partial(jax.jit, static_argnums=0)
-def _measure_seeds(model: DeepGNN, params: Any, task: NodeClassification) -> dict[str, Array]:
-    """Measures of X, G and B at every layer for every seed, each [seeds, layers]; one seed after another."""
+    Attributes:
+      out: the folder; by default jaxgnn-study-DATASET.
+      json: print a summary as the last line of standard output, as JSON.
+    """
 
-    def measure(params):
-        loss = Partial(masked_cross_entropy, task.labels, task.train_mask)
-        trace = probe(model, params, task.graph, task.x, loss)
-        signals = {"features": trace.features, "feature_grads": trace.feature_grads, "errors": trace.errors}
-        # All signals at once: one program for each measure, where three take three times as long to compile.
-        ends = np.cumsum([X.shape[0] for X in signals.values()])[:-1]
-        found = layer_measures(jnp.concatenate(list(signals.values())), task.graph.propagation)
-        measured = {
-            f"{signal}/{name}": part
-            for name, values in found.items()
-            for signal, part in zip(signals, jnp.split(values, ends), strict=True)
-        }
-        return measured | {"weight_grads": trace.weight_grads}
+    config: tyro.conf.OmitArgPrefixes[StudyConfig] = field(default_factory=StudyConfig)
+    out: Path | None = None
+    json: bool = False
 
-    return jax.lax.map(measure, params)
+    def run(self, arguments: Sequence[str]) -> None:
+        study = Study(self.config, self.out or Path(f"jaxgnn-study-{self.config.dataset}"))
+        with occupied(study.out):
+            try:
+                with progress_bar() as report:
+                    study.run(report)
+            except KeyboardInterrupt:
+                kept = f"{len(study.cells)} of {len(study.keys)} cells are kept in {study.out / 'cells'}"
+                raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
+            results = study.write_results()
+            arrays = {key: cell.arrays for key, cell in study.cells.items()}
+            page = write_study(study.out, results, arrays, f"jaxgnn {shlex.join(arguments)}")
+        print_scores(results["cells"])
+        print(headline(results["cells"]))
+        print(f"page: {page}")
+        if self.json:
+            print(json.dumps({"page": str(page), "results": str(study.out / "results.json")}))

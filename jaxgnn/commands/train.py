@@ -1,86 +1,31 @@
 """What `jaxgnn train` does: one network on one data set over many seeds, and over a grid of numeric options."""
 
-import ast
+import contextlib
+import json
+import shlex
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, make_dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import numpy as np
+import tyro
 from jax.sharding import Mesh
 
-from jaxgnn import data
-from jaxgnn.graphs import rewiring
-from jaxgnn.graphs.graph import Normalisation, prepare
+from jaxgnn.commands.setting import DataConfig, ModelConfig, named_values, network
+from jaxgnn.host import interrupts
+from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_texts, check_whole
 from jaxgnn.host.storage import environment, writable_folder, write_arrays, write_json
 from jaxgnn.jacobian import jacobian
-from jaxgnn.layers import LAYERS
-from jaxgnn.network.model import DeepGNN
-from jaxgnn.network.stack import INITIALISERS
-from jaxgnn.tasks import node_classification
+from jaxgnn.report.terminal import print_table, progress_bar
+from jaxgnn.report.training import HEADER, headline, table, write_training
 from jaxgnn.training import scale
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.recorder import check_record_every
 from jaxgnn.training.train import STEPS_AT_ONCE, Batching, SweepPoint, checked, sweep
-
-# DeepGNN's options as a dataclass of plain values, for the command line; what the data set decides is left out.
-_TEXT = {"layer": str, "activation": str | None, "residual": str | None, "norm": str}
-_DECIDED = ("out", "pool", "parent", "name")
-_OPTIONS = [f for f in fields(DeepGNN) if f.init and f.name not in _DECIDED and f.default is not MISSING]
-ModelConfig = make_dataclass(
-    "ModelConfig",
-    [(f.name, _TEXT.get(f.name, f.type), field(default=f.default)) for f in _OPTIONS],
-    frozen=True,
-    namespace={"__doc__": DeepGNN.__doc__},
-)
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """What to train on.
-
-    Attributes:
-      dataset: a name that `jaxgnn data list` shows; csbm and karate need no file.
-      split: "public" or "geom:0" to "geom:9"; by default the data set's first.
-      normalisation: of the propagation matrix.
-      loops: whether it has a loop at every node; by default all but "raw" have.
-      features: "row" divides every node's features by their absolute sum, "raw" takes them as they are.
-      rewiring: "none", "fosr" or "sdrf", to `rewired` edges or by so many steps.
-      rewired: edges that FoSR adds, steps of SDRF.
-      metric: "accuracy", "roc_auc" or "average_precision" (two classes).
-      class_weights: "none" or "balanced", in the loss.
-    """
-
-    dataset: str = "csbm"
-    split: str | None = None
-    normalisation: Normalisation = "sym"
-    loops: bool | None = None
-    features: Literal["row", "raw"] = "row"
-    rewiring: Literal["none", "fosr", "sdrf"] = "none"
-    rewired: int = 50
-    metric: Literal["accuracy", "roc_auc", "average_precision"] = "accuracy"
-    class_weights: Literal["none", "balanced"] = "none"
-
-    def __post_init__(self) -> None:
-        for option in ("features", "rewiring", "metric", "class_weights"):
-            check_known(option, getattr(self, option), get_args(type(self).__annotations__[option]))
-        check_whole("rewired", self.rewired, least=0)
-
-    def task(self, hops: int | None) -> Any:
-        """The node classification task of the data set; pairs at distance up to `hops` are found as well."""
-        dataset = data.load_dataset(self.dataset, self.split)
-        graph = dataset.graph
-        if self.rewiring == "fosr":
-            graph = rewiring.fosr(graph, edges=self.rewired)
-        elif self.rewiring == "sdrf":
-            graph = rewiring.sdrf(graph, steps=self.rewired)
-        prepared = prepare(graph, normalisation=self.normalisation, loops=self.loops, hops=hops)
-        weights = None if self.class_weights == "none" else self.class_weights
-        options = {"features": self.features, "metric": self.metric, "class_weights": weights}
-        return node_classification(dataset, prepared, **options)
 
 
 @dataclass(frozen=True)
@@ -260,29 +205,6 @@ def _say(line: str) -> None:
     print(f"jaxgnn: {line}", file=sys.stderr, flush=True)
 
 
-def named_values(parts: tuple[str, ...]) -> dict[str, list[str]]:
-    """name=value,value,name=value as lists of values by name. Raises ValueError for a value without a name."""
-    found: dict[str, list[str]] = {}
-    name = None
-    for part in parts:
-        if "=" in part:
-            name, _, part = (text.strip() for text in part.partition("="))
-            if name in found:
-                raise ValueError(f"{name} is given twice: once is needed, with all its values")
-            found[name] = []
-        if name is None:
-            raise ValueError(f"{part!r} has no name: allowed are name=value,value,...")
-        found[name].append(part.strip())
-    return found
-
-
-def network(model: Any, layer_options: tuple[str, ...]) -> DeepGNN:
-    """The network that a ModelConfig describes, with options of its layer; `out` is left for the data to decide."""
-    options = {f.name: getattr(model, f.name) for f in fields(model)}
-    literals = {name: _literal(name, values) for name, values in named_values(layer_options).items()}
-    return DeepGNN(**options | {"layer": _layer(options, literals)})
-
-
 def _number(name: str, text: str) -> float:
     try:
         return float(text)
@@ -290,35 +212,68 @@ def _number(name: str, text: str) -> float:
         raise ValueError(f"grid option {name!r} has the value {text!r}: a number is needed") from None
 
 
-def _literal(name: str, values: list[str]) -> Any:
-    if len(values) != 1:
-        raise ValueError(f"layer option {name!r} has {len(values)} values: one is needed")
-    try:
-        return ast.literal_eval(values[0])
-    except (ValueError, SyntaxError):
-        return values[0]  # a word
-
-
-def _layer(options: Mapping[str, Any], layer_options: Mapping[str, Any]) -> Any:
-    """The layer's name, or an instance where it has options of its own."""
-    name = options["layer"]
-    if not layer_options or name not in LAYERS:
-        return name
-    types = {f.name: f.type for f in fields(LAYERS[name]) if f.init and f.name not in ("parent", "name", "features")}
-    defaults = {"use_bias": options["bias"], "kernel_init": INITIALISERS[options["init_weights"]]}
-    defaults = {option: value for option, value in defaults.items() if option in types}
-    types.pop("kernel_init", None)  # a function: init_weights names them
-    for option, value in layer_options.items():
-        if option not in types:
-            raise ValueError(f"layer option {option!r} is not known: allowed for {name} are {', '.join(types)}")
-        wanted = types[option]
-        if not (isinstance(value, wanted) or (wanted is float and type(value) is int)):
-            needed = getattr(wanted, "__name__", str(wanted))
-            raise ValueError(f"layer option {option!r} has the value {value!r}: {needed} is needed")
-    return LAYERS[name](features=options["width"], **defaults | dict(layer_options))
-
-
 def _chosen(rows: list[dict[str, Any]], maximise: bool) -> int:
     """The row with the best mean validation score; one that has none, because a seed failed at once, comes last."""
     means = np.asarray([row["val_mean"] for row in rows], float) * (1 if maximise else -1)
     return int(np.argmax(np.where(np.isnan(means), -np.inf, means)))
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Train one network over many seeds, and over a grid of numeric options, in one compiled program.
+
+    Writes index.html, results.json, config.json, history.jsonl (readable while it runs), figures/ and checkpoints/
+    into the folder. The same command goes on where it was interrupted, to the same result.
+
+    Attributes:
+      model: the network.
+      out: the folder; by default jaxgnn-train-DATASET-LAYER-DEPTH.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    source: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=ModelConfig)  # pyright: ignore[reportInvalidTypeForm]
+    optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    runs: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
+    devices: tyro.conf.OmitArgPrefixes[DevicesConfig] = field(default_factory=DevicesConfig)
+    out: Path | None = None
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        name = f"jaxgnn-train-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
+        mesh = self.devices.start()
+        training = Training(self.source, self.model, self.optimisation, self.runs, self.out or Path(name), mesh)
+        kept = f"the same command goes on from {training.out / 'checkpoints'}"
+        with contextlib.ExitStack() as stack:
+            scale.by_first(lambda: stack.enter_context(occupied(training.out)))
+            try:
+                with progress_bar() if scale.is_first() else contextlib.nullcontext(_silent) as report:
+                    steps = self.optimisation.steps
+                    points = training.run(lambda done: report("training" if done else "compiling", done, steps))
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(kept) from None
+            except jax.errors.JaxRuntimeError as error:
+                if not jax.distributed.is_initialized():
+                    raise
+                lost = f"another process of the run was lost; {kept}, started in all processes"
+                raise interrupts.ProcessLost(lost) from error
+            if not scale.is_first():
+                print(
+                    f"jaxgnn: process {self.devices.process} waits for process 0, which writes the page",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                return
+            results = training.write_results(points)
+            histories = [point.result.history for point in points]
+            record = points[results["chosen"]].result.record
+            page = write_training(training.out, results, histories, f"jaxgnn {shlex.join(arguments)}", record)
+        print_table(HEADER, table(results))
+        print(headline(results))
+        print(f"page: {page}")
+        if self.json:
+            print(json.dumps({"page": str(page), "results": str(training.out / "results.json")}))
+
+
+def _silent(*_: Any) -> None:
+    pass

@@ -14,6 +14,6 @@ def checked_pickle(path: Path) -> BytesIO:
     """
     raw = path.read_bytes()
     for opcode, argument, position in pickletools.genops(raw):
-        if opcode.name in _NUMBERED and not 0 <= argument <= len(raw):
+        if opcode.name in _NUMBERED and not (argument is not None and 0 <= argument <= len(raw)):
             raise ValueError(f"the instruction at byte {position} numbers an object {argument} of {len(raw)} bytes")
     return BytesIO(raw)

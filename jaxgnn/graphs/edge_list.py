@@ -6,6 +6,7 @@ An edge of weight 0 is no edge.
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
@@ -83,7 +84,7 @@ def checked_features(features: Any, num_edges: int) -> Any:
             raise ValueError(
                 f"edge features have shape {feature.shape}: one row for each of {num_edges} edges is needed"
             )
-        if not (feature.dtype == bool or jax.dtypes.issubdtype(feature.dtype, np.number)):
+        if not (feature.dtype == bool or jnp.issubdtype(feature.dtype, jnp.number)):
             raise ValueError(f"edge features have dtype {feature.dtype}: edge features must be numbers")
         finite = np.isfinite(feature).all(axis=tuple(range(1, feature.ndim)))
         if not finite.all():
@@ -128,7 +129,8 @@ def merged(
         receiver, sender = divmod(int(key[np.flatnonzero(~np.isfinite(total))[0]]), num_nodes)
         raise ValueError(f"the weights of edge {sender} -> {receiver} add up to more than float64 holds")
     kept = total != 0
-    return EdgeList(*taken((key, total, features), kept), num_nodes)
+    key, total, features = taken((key, total, features), kept)
+    return EdgeList(key, total, features, num_nodes)
 
 
 def with_reverses(edges: EdgeList) -> EdgeList:

@@ -23,7 +23,7 @@ def normalised(
     if real == n:
         return _normalised(A, normalisation, loops, weighted)
     P, degree = _normalised(sp.csr_matrix(A[:real, :real]), normalisation, loops, weighted)
-    P.resize(n, n)
+    P.resize((n, n))  # pyright: ignore[reportCallIssue, reportArgumentType]
     return P, np.concatenate([degree, np.zeros(n - real)])
 
 

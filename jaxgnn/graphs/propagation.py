@@ -200,7 +200,7 @@ def make_propagation(
 
 def pack(matrix: sp.csr_matrix, backend: str) -> Packed:
     """Packs a float64 scipy matrix [n, m] with sorted indices for a backend that is not "auto"."""
-    n, columns = matrix.shape
+    n, columns = matrix.shape  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
     if backend == "dense":
         return matrix.toarray()
     degree = np.diff(matrix.indptr)

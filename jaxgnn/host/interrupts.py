@@ -18,6 +18,10 @@ _ONE_PRESS = 0.5  # seconds within which signals count as one: wrappers send on 
 _DEFAULT: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 
 
+class ProcessLost(RuntimeError):
+    """Another process of the run stopped, or cannot be reached."""
+
+
 class Stop:
     """Whether the process was asked to stop.
 

@@ -141,7 +141,7 @@ def eigenvalues(J: Float[np.ndarray, "n n"] | sp.csr_matrix) -> Complex[np.ndarr
 
 def bipartite_blocks(J: sp.csr_matrix) -> list[tuple[np.ndarray, np.ndarray]]:
     """(rows, columns) of the blocks of J, those with most rows and columns first."""
-    m, n = J.shape
+    m, n = J.shape  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
     entries = J.tocoo()
     kept = entries.data != 0
     rows, columns = entries.row[kept], entries.col[kept]

@@ -171,8 +171,8 @@ def from_moments(
 def rescaled(found: Density, twos: int) -> Density:
     """That of 2^twos J."""
     grid, bandwidth = linear.rescaled(found.grid, twos), float(linear.rescaled(np.float64(found.bandwidth), twos))
-    heights = (linear.rescaled(a, -twos) for a in (found.density, found.standard_error, found.bias))
-    return Density(grid, *heights, bandwidth, found.zero_mass)
+    density, error, bias = (linear.rescaled(a, -twos) for a in (found.density, found.standard_error, found.bias))
+    return Density(grid, density, error, bias, bandwidth, found.zero_mass)
 
 
 def require_bandwidth(bandwidth: float | None) -> None:

@@ -167,6 +167,7 @@ def _around(k: int, positive: int, at_zero: ShiftedFactor, top: float, factorise
 def _between(J: sp.csr_matrix, at: _Shift, rank_tolerance: float, rounding: float) -> tuple[np.ndarray, float]:
     """The `before` singular values between the rank tolerance and a shift, ascending, and their joint residual."""
     A = sp.block_array([[None, J], [J.T, None]], format="csr")
+    assert at.factor is not None
     inverse = sp.linalg.LinearOperator(A.shape, at.factor.solve, dtype=np.float64)
     start = linear.generator(0).standard_normal(A.shape[0])
     ncv = min(A.shape[0], max(3 * at.before, at.before + 40))

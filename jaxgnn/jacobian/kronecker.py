@@ -91,4 +91,5 @@ def eigenvalues(arrays: Arrays) -> Complex[np.ndarray, "k"]:
 
 
 def _blocks(arrays: Arrays) -> Float[np.ndarray, "n e d"]:
+    assert arrays.transition is not None
     return arrays.transition + np.linalg.eigvalsh(arrays.P)[:, None, None] * arrays.M

@@ -90,7 +90,7 @@ def _orthonormal(Z: np.ndarray, Q: np.ndarray, rng: np.random.Generator) -> tupl
     """
     first = Q.T @ Z
     # With pivoting what is empty comes last: a column before others would take a part of them with it.
-    new, R, order = sl.qr(Z - Q @ first, mode="economic", pivoting=True)
+    new, R, order = map(np.asarray, sl.qr(Z - Q @ first, mode="economic", pivoting=True))
     empty = np.abs(np.diagonal(R)) <= 100 * np.finfo(Z.dtype).eps * np.linalg.norm(Z, axis=0).max(initial=0.0)
     R = np.where(empty[:, None], 0.0, R[:, np.argsort(order)])
     new[:, empty] = rng.standard_normal((Z.shape[0], int(empty.sum())))

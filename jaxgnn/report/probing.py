@@ -13,7 +13,7 @@ from jaxgnn.report.recorded import STYLES, recorded
 
 HEADER = ("state", "network", "loss", "‖G⁽⁰⁾‖/‖G⁽ᴸ⁾‖", "off span at 0", "least", "at L", "linear recursion", "gradient")
 Arrays = Mapping[str, np.ndarray]
-_STATES = {"init": "At initialisation", "trained": "After training"}
+STATES = {"init": "At initialisation", "trained": "After training"}
 
 
 def write_probing(out: Path, results: Mapping[str, Any], arrays: Arrays, command: str) -> Path:
@@ -63,7 +63,7 @@ class _State:
         self.first = state == next(iter(results["states"]))
 
     def sections(self) -> list[Section]:
-        where = _STATES[self.state]
+        where = STATES[self.state]
         lines, basis = ([_LINES], [_BASIS]) if self.first else ([], [])
         return [
             Section(f"{where}: sizes and lines", lines + self._lines_said(), figures=self._sizes()),
@@ -208,6 +208,21 @@ def _how(results: Mapping[str, Any]) -> list[str]:
             f"predictor's {results['constant_loss']:.4f}; test score at the best validation score {scores}{failed}."
         )
     return said
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """What becomes of the gradient on the way to layer 0, in a sentence for each state."""
+    span, parts = results["graph"]["spans"][1], []
+    for state, models in results["states"].items():
+        found = ((name, network["verdict"]) for name, network in models.items())
+        said = "; ".join(
+            f"{name.upper()}'s gradient has {_number(v['ratio'])} of the norm at the output, "
+            f"and {_number(v['relative_mu'])} of that off {span} (least at layer {v['least_at']}: "
+            f"{_number(v['least'])}): {v['words']}"
+            for name, v in found
+        )
+        parts.append(f"{STATES[state]}, at layer 0: {said}.")
+    return " ".join(parts)
 
 
 def _number(value: Any) -> str:

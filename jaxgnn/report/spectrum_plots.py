@@ -1,7 +1,7 @@
 """Plots of Jacobian spectra: arrays in, matplotlib Figure out. Zeros, NaN and infinities are left out and counted."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -241,12 +241,13 @@ def _counted(name: str, values: np.ndarray) -> str:
 
 def _binned(norms: sp.coo_matrix) -> np.ndarray:
     """At most 400 x 400: the root of the sum of squares of neighbouring blocks, those that are not finite left out."""
-    pixels = tuple(min(size, _PIXELS) for size in norms.shape)
-    kept = np.isfinite(norms.data)
+    shape, data = cast(tuple[int, int], norms.shape), np.asarray(norms.data, np.float64)
+    pixels = tuple(min(size, _PIXELS) for size in shape)
+    kept = np.isfinite(data)
     image = np.zeros(pixels)
-    at = tuple(i[kept].astype(np.int64) * p // n for i, p, n in zip(norms.coords, pixels, norms.shape, strict=True))
-    largest = float(norms.data[kept].max(initial=0.0)) or 1.0
-    np.add.at(image, at, (norms.data[kept] / largest) ** 2)
+    at = tuple(i[kept].astype(np.int64) * p // n for i, p, n in zip(norms.coords, pixels, shape, strict=True))
+    largest = float(data[kept].max(initial=0.0)) or 1.0
+    np.add.at(image, at, (data[kept] / largest) ** 2)
     return largest * np.sqrt(image)
 
 

@@ -1,9 +1,7 @@
 """What a long command shows on a terminal: a progress bar with the time left, and a table at the end."""
 
-import codecs
 import math
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,30 +11,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Column, Table
 
 from jaxgnn.host import interrupts
-
-_IN_ASCII = str.maketrans(
-    {
-        **{"±": "+-", "≥": ">=", "≤": "<=", "→": "->", "∞": "inf", "√": "sqrt", "‖": "|", "∂": "d", "−": "-", "–": "-"},
-        **{"α": "alpha", "λ": "lambda", "μ": "mu", "ρ": "rho", "σ": "sigma", "⟨": "<", "⟩": ">", "∗": "*", "′": "'"},
-        **{"“": '"', "”": '"', "’": "'"},
-    }
-)
-
-
-def tolerant(stream: Any) -> None:
-    """Lets a text stream write, in place of characters that its encoding does not have, ASCII that is as readable."""
-    codecs.register_error("jaxgnn.ascii", _in_ascii)
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="jaxgnn.ascii")
-
-
-def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    text = error.object[error.start : error.end].translate(_IN_ASCII)
-    # NFKD: a superscript as its letter, and accents apart from theirs.
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return plain.encode("ascii", "replace").decode(), error.end
 
 
 @contextmanager

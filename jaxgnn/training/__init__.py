@@ -1,1 +1,4 @@
-""""""
+"""Training over seeds and grids in one compiled program (`train`), its checkpoints, records, memory and devices."""
+
+from jaxgnn.training import depth_memory as depth_memory
+from jaxgnn.training import scale as scale

@@ -27,10 +27,6 @@ AXES = ("seeds", "nodes")
 _NODE_TASKS = (NodeClassification, NodeRegression)
 
 
-class ProcessLost(RuntimeError):
-    """Another process of the run stopped, or cannot be reached."""
-
-
 def mesh(*, seeds: int = 1, nodes: int = 1) -> Mesh:
     """The devices of all processes as a mesh of `seeds` x `nodes`, equally many of each process.
 

@@ -16,11 +16,12 @@ import pytest
 import jaxgnn as jg
 from jaxgnn.commands import study as study_module
 from jaxgnn.commands.main import main
-from jaxgnn.commands.train import ModelConfig
+from jaxgnn.commands.setting import ModelConfig
 from jaxgnn.host import memory
+from jaxgnn.host.streams import tolerant
 from jaxgnn.layers import LAYERS
 from jaxgnn.network.stack import INITIALISERS
-from jaxgnn.report.terminal import print_table, tolerant
+from jaxgnn.report.terminal import print_table
 
 TRAIN = [
     *("train", "--dataset", "karate", "--layer", "gat", "--layer-options", "heads=2", "--depth", "4", "--width", "6"),
@@ -372,7 +373,8 @@ def test_the_page_of_a_training_is_self_contained(trained):
 
 def test_a_training_that_was_killed_goes_on_to_the_same_results(trained, tmp_path):
     """kill -9 after a checkpoint and some steps more; the same command then, in another process."""
-    code = "import os, signal, sys, jaxgnn.commands.main; train = sys.modules['jaxgnn.training.train']; "
+    code = "import os, signal, sys, jaxgnn.training.train, jaxgnn.commands.main; "
+    code += "train = sys.modules['jaxgnn.training.train']; "
     code += "train._SECONDS = -1.0; "
     code += "save = train._Folder.save; kill = lambda: os.kill(os.getpid(), signal.SIGKILL); "
     code += "train._Folder.save = lambda self, step, tree, at_once: "

@@ -10,12 +10,13 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.analysis.backward import Line, Lines
+from jaxgnn.analysis.verdict import verdict
 from jaxgnn.commands.main import main
-from jaxgnn.commands.probe import ProbeConfig, Probing, _theory, headline, verdict
-from jaxgnn.commands.train import DataConfig, ModelConfig
+from jaxgnn.commands.probe import ProbeConfig, Probing, _theory
+from jaxgnn.commands.setting import DataConfig, ModelConfig
 from jaxgnn.data import csbm
 from jaxgnn.host import memory
-from jaxgnn.report.probing import table, write_probing
+from jaxgnn.report.probing import headline, table, write_probing
 from jaxgnn.report.probing_plots import Curve, curves
 from jaxgnn.training.optimisers import TrainConfig
 
@@ -89,7 +90,7 @@ def test_the_line_is_a_bound_where_it_says_so(both):
 
 def test_several_components_are_said_and_measured_on_the_largest(tmp_path, monkeypatch):
     ds = csbm(num_nodes=60, num_features=4, average_degree=1.5, train_per_class=5)
-    monkeypatch.setattr("jaxgnn.commands.train.data.load_dataset", lambda name, split: ds)
+    monkeypatch.setattr("jaxgnn.commands.setting.data.load_dataset", lambda name, split: ds)
     options = {"activation": "identity", "residual": "identity"}
     measured = probing(tmp_path, model=options, when=("init",), seeds=2, control="none")
     results = measured.run()

@@ -5,8 +5,8 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.commands.main import main
+from jaxgnn.commands.setting import DataConfig, ModelConfig
 from jaxgnn.commands.spectrum import Spectrum, SpectrumConfig, choose
-from jaxgnn.commands.train import DataConfig, ModelConfig
 from jaxgnn.host.storage import Cell, kept_cell
 from jaxgnn.jacobian import linear_layer_law
 from jaxgnn.training.optimisers import TrainConfig

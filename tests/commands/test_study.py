@@ -11,7 +11,8 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.commands import study as module
-from jaxgnn.commands.study import STATES, Study, StudyConfig
+from jaxgnn.commands.study import Study, StudyConfig
+from jaxgnn.commands.study_cell import STATES
 from jaxgnn.report.depth_study import write_study
 
 CONFIG = StudyConfig(

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn.commands.train import DataConfig, ModelConfig, RunConfig, TrainConfig, Training, named_values
+from jaxgnn.commands.setting import DataConfig, ModelConfig, named_values
+from jaxgnn.commands.train import RunConfig, TrainConfig, Training
 from jaxgnn.host import memory
 from jaxgnn.layers import LAYERS
 from jaxgnn.report.training import headline, table, write_training

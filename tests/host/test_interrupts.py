@@ -99,7 +99,7 @@ def test_a_command_stops_between_its_parts(tmp_path, monkeypatch, capsys, number
 
 
 def test_a_signal_when_all_is_done_still_says_so(monkeypatch, capsys):
-    monkeypatch.setattr("jaxgnn.commands.main.describe", lambda: signal.raise_signal(signal.SIGINT) or [])
+    monkeypatch.setattr("jaxgnn.commands.data.describe", lambda: signal.raise_signal(signal.SIGINT) or [])
     assert main(["data", "list", "--json"]) == 130
     captured = capsys.readouterr()
     assert captured.out == "[]\n"

@@ -12,9 +12,10 @@ import jaxgnn as jg
 from jaxgnn.analysis.landscape import hessian_extremes, landscape
 from jaxgnn.commands.check import CheckConfig
 from jaxgnn.commands.probe import ProbeConfig
+from jaxgnn.commands.setting import DataConfig
 from jaxgnn.commands.spectrum import SpectrumConfig
 from jaxgnn.commands.study import StudyConfig
-from jaxgnn.commands.train import DataConfig, RunConfig
+from jaxgnn.commands.train import RunConfig
 from jaxgnn.data import csbm, power_law
 from jaxgnn.data.planted import Planted
 from jaxgnn.data.random_graphs import random_graphs

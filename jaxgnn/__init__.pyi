@@ -1,0 +1,35 @@
+from . import layers as layers
+from . import tasks as tasks
+from . import theory as theory
+from .analysis import measures as measures
+from .analysis.backward import backward_analysis as backward_analysis
+from .analysis.probe import Trace as Trace
+from .analysis.probe import probe as probe
+from .data import Dataset as Dataset
+from .data import largest_component as largest_component
+from .data import load_dataset as load_dataset
+from .graphs.graph import Graph as Graph
+from .graphs.graph import components as components
+from .graphs.graph import prepare as prepare
+from .graphs.propagation import Propagation as Propagation
+from .graphs.rewiring import balanced_forman as balanced_forman
+from .graphs.rewiring import fosr as fosr
+from .graphs.rewiring import sdrf as sdrf
+from .jacobian import Density as Density
+from .jacobian import Extremes as Extremes
+from .jacobian import LayerJacobian as LayerJacobian
+from .jacobian import jacobian as jacobian
+from .jacobian import lyapunov as lyapunov
+from .jacobian import sensitivity as sensitivity
+from .network.model import DeepGNN as DeepGNN
+from .network.state_space import StateSpace as StateSpace
+from .training import depth_memory as depth_memory
+from .training import scale as scale
+from .training.optimisers import TrainConfig as TrainConfig
+from .training.train import SweepPoint as SweepPoint
+from .training.train import TrainResult as TrainResult
+from .training.train import make_train as make_train
+from .training.train import sweep as sweep
+from .training.train import train as train
+
+__version__: str

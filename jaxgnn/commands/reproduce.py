@@ -1,0 +1,98 @@
+"""`jaxgnn reproduce` and `jaxgnn report`: figures and tables of the papers, and one page of all that was reproduced."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import tyro
+
+from jaxgnn.data.errors import DataError
+from jaxgnn.evidence import reproduction as reproducing
+from jaxgnn.host.occupied import occupied
+from jaxgnn.report.reproduction import HEADER, Preset, gather, verdicts, write_report
+from jaxgnn.report.terminal import print_table, progress_bar
+
+
+@dataclass(frozen=True)
+class ReproduceCommand:
+    """Reproduce figures and tables of the papers; measured cells are kept, so that it goes on where it was.
+
+    Writes PAPER/NAME/PRESET-DIGEST/ with cells/, run.json, results.json, figures/ and index.html into the folder.
+
+    Attributes:
+      names: figures or tables, or a paper for all of its.
+      list: show what there is, and what it costs.
+      all: every one; those whose data are not here are said to be not available.
+      preset: smoke takes seconds, cpu minutes on two cores, paper needs an accelerator.
+      out: the folder.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    list: bool = False
+    all: bool = False
+    preset: Preset = "cpu"
+    out: Path = Path("runs")
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        del arguments
+        if self.list:
+            self._print_list()
+            return
+        pages = {}
+        for one in reproducing.chosen(self.names, self.all):
+            folder = reproducing.folder_of(one, self.preset, self.out)
+            with occupied(folder):
+                try:
+                    with progress_bar() as report:
+                        outcome = reproducing.reproduce(one, self.preset, self.out, report)
+                except DataError as error:
+                    if not self.all:
+                        raise
+                    outcome = reproducing.unavailable(one, self.preset, error)
+                except KeyboardInterrupt:
+                    raise KeyboardInterrupt(f"the same command goes on from {folder / 'cells'}") from None
+                pages[one.name] = str(outcome.write(self.out))
+            print(f"{one.name}: {outcome.finding.verdict}. {outcome.finding.reason}")
+            print(f"page: {pages[one.name]}", flush=True)
+        if self.json:
+            print(json.dumps(pages))
+
+    def _print_list(self) -> None:
+        known = [reproducing.load(name) for name in reproducing.names()]
+        if self.json:
+            rows = [{"name": r.name, "title": r.title, "claim": r.claim, "cost": dict(r.cost)} for r in known]
+            print(json.dumps(rows))
+            return
+        presets = get_args(Preset)
+        rows = [(r.name, r.title, *(r.cost.get(p, "") for p in presets)) for r in known]
+        print_table(("name", "what", *presets), rows)
+        print("\n".join(f"{r.name}: {r.claim}" for r in known))
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """Join what `jaxgnn reproduce` left in a folder to one page: ours, the published value, difference and verdict.
+
+    Writes index.html and verdicts.md into the folder.
+
+    Attributes:
+      runs: the folder.
+      json: print a summary as the last line of standard output, as JSON.
+    """
+
+    runs: tyro.conf.Positional[Path] = Path("runs")
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> None:
+        del arguments
+        page = write_report(self.runs)
+        rows = verdicts(gather(self.runs))
+        print_table(HEADER[:-1], [row[:-1] for row in rows])
+        print("\n".join(f"{row[0]}: {row[-1]}" for row in rows))
+        print(f"page: {page}")
+        if self.json:
+            print(json.dumps({"page": str(page), "verdicts": {row[0]: row[1] for row in rows}}))
