@@ -137,7 +137,8 @@ def _sentence(box: str) -> str:
     start = 1 if rules[:1] == [0] else 0
     end = next((i for i in rules if i >= start), len(lines))
     sentence = " ".join(lines[start:end]).strip() or "the arguments are not understood"
-    return f"{re.sub(r'^Error parsing \w[^:]*: ', '', sentence)}; see jaxgnn --help"
+    said = re.sub(r"^Error parsing \w[^:]*: ", "", sentence)
+    return f"{said}; see jaxgnn --help"
 
 
 def _repeatable_on_gpus() -> None:
