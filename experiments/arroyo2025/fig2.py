@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.colors import LogNorm
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, of_run, panels, part, ssm
 from jaxgnn.experiments.setting import drawn
 from jaxgnn.report import spectrum_plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
-from jaxgnn.report.reproduction import Finding, Value
 
 LINEAR, CONVOLUTION, GCN, SSM = "linear", "linear convolution", "nonlinear convolution (GCN)", "GCN-SSM"
 NEAR = 0.1  # how far from 1 a modulus may be to count as near it; ours
@@ -155,9 +155,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(dataset="karate", nodes=20, width=4, shown=6, seeds=2),
         "cpu": Config(),
-        "paper": Config(nodes=200, width=32, seeds=10),
+        "full": Config(nodes=200, width=32, seeds=10),
     },
-    cost={"smoke": "seconds", "cpu": "41 s on two busy cores", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "41 s on two busy cores", "full": "not run"},
     cells=cells,
     show=show,
 )

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, Part, dirichlet, features, panels, part, ssm, with_modulus
 from jaxgnn.experiments.setting import drawn, majority, mean_std, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
-from jaxgnn.report.reproduction import Finding, Value
 
 PLAIN, SSM = "GCN", "GCN-SSM"
 LOST = 0.2  # accuracy that has to be lost between a network's best depth and the deepest for it to collapse; ours
@@ -236,9 +236,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(dataset="karate", depths=(4,), width=4, norms=(1.0, 0.5), seeds=2, steps=10),
         "cpu": Config(),
-        "paper": Config(depths=(2, 4, 8, 16, 32, 64, 128, 256), width=64, seeds=10, steps=500),
+        "full": Config(depths=(2, 4, 8, 16, 32, 64, 128, 256), width=64, seeds=10, steps=500),
     },
-    cost={"smoke": "seconds", "cpu": "6 minutes on two busy cores", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "6 minutes on two busy cores", "full": "not run"},
     cells=cells,
     show=show,
 )

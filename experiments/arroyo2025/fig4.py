@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, dirichlet, features, of_run, panels, part, ssm
 from jaxgnn.experiments.setting import drawn
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
-from jaxgnn.report.reproduction import Finding, Value
 
 LAYERS = {"GIN": "gin", "Gated-GCN": "gated_gcn"}
 WITH = "{}-SSM"
@@ -251,9 +251,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(networks=("GIN",), dataset="karate", nodes=34, depth=4, width=4, layers=(1, 3), seeds=2),
         "cpu": Config(),
-        "paper": Config(nodes=200, depth=16, width=32, layers=(1, 8, 15), seeds=10),
+        "full": Config(nodes=200, depth=16, width=32, layers=(1, 8, 15), seeds=10),
     },
-    cost={"smoke": "seconds", "cpu": "62 s on two busy cores", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "62 s on two busy cores", "full": "not run"},
     cells=cells,
     show=show,
 )

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.network.state_space import StateSpace
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value
 
 CLASSES = 5
 CHANCE = 1 / CLASSES
@@ -166,9 +166,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config((2,), 2, 4, moduli=(1.0, 0.9), dissipated=2, seeds=1, steps=26, learning_rates=(1e-3,)),
         "cpu": Config(),
-        "paper": Config(tuple(range(2, 16)), 40, 64, seeds=5, steps=60000, learning_rates=(1e-4, 5e-4)),
+        "full": Config(tuple(range(2, 16)), 40, 64, seeds=5, steps=60000, learning_rates=(1e-4, 5e-4)),
     },
-    cost={"smoke": "seconds", "cpu": "52 min, beside other work", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "52 min, beside other work", "full": "not run"},
     cells=cells,
     show=show,
 )

@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, ssm
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value
 
 KINDS = ("GCN", "GCN-SSM")
 # Arroyo et al. 2025, in percent: accuracy, but ROC-AUC on minesweeper.
@@ -115,9 +115,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(("karate",), depths=(2,), width=4, seeds=1, steps=3),
         "cpu": Config(),
-        "paper": Config(("roman-empire", "amazon-ratings", "minesweeper"), (2, 4, 8, 16), 256, seeds=10, steps=2000),
+        "full": Config(("roman-empire", "amazon-ratings", "minesweeper"), (2, 4, 8, 16), 256, seeds=10, steps=2000),
     },
-    cost={"smoke": "seconds", "cpu": "3 min", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "3 min", "full": "not run"},
     cells=cells,
     show=show,
 )

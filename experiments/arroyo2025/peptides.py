@@ -11,12 +11,12 @@ import numpy as np
 import jaxgnn as jg
 from jaxgnn.data import load_peptides
 from jaxgnn.data.molecules import ATOMS, one_hot
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, ssm
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value
 
 # Metric, loss, and whether more is better (Dwivedi et al. 2022, section 4).
 METRICS = {
@@ -134,9 +134,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(("peptides_struct",), (3, 1, 2), depth=2, width=4, hops=2, epochs=1, batch_size=3),
         "cpu": Config(),
-        "paper": Config(molecules=None, depth=40, width=96, hops=10, seeds=4, epochs=250, batch_size=128),
+        "full": Config(molecules=None, depth=40, width=96, hops=10, seeds=4, epochs=250, batch_size=128),
     },
-    cost={"smoke": "seconds", "cpu": "not run", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "not run", "full": "not run"},
     cells=cells,
     show=show,
 )

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import ssm
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
-from jaxgnn.report.reproduction import Finding, Value
 
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "GCN": {},
@@ -172,9 +172,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(("sssp",), ("GCN", "GCN-SSM", "kGCN-SSM"), (6, 3, 3), depth=2, width=4, epochs=1),
         "cpu": Config(),
-        "paper": Config(graphs=(5120, 640, 1280), seeds=4, epochs=1500),
+        "full": Config(graphs=(5120, 640, 1280), seeds=4, epochs=1500),
     },
-    cost={"smoke": "seconds", "cpu": "15 min, beside other work", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "15 min, beside other work", "full": "not run"},
     cells=cells,
     show=show,
 )

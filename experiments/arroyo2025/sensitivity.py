@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 import jaxgnn as jg
 from jaxgnn.data.dataset import graphs_tuple
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, Part, of_run, panels, part, ssm
 from jaxgnn.experiments.setting import drawn
@@ -20,7 +21,6 @@ from jaxgnn.jacobian.sensitivity import ByDistance, Sensitivity
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
-from jaxgnn.report.reproduction import Finding, Value
 
 GRAPHS = ("as it is", "FoSR", "SDRF")
 PLAIN, SSM = "GCN", "GCN-SSM"
@@ -229,9 +229,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(dataset="karate", depths=(4,), width=3, added=8, sources=8, far=3, seeds=1),
         "cpu": Config(),
-        "paper": Config(depths=(8, 32, 64), width=64, added=1000, sources=500, seeds=10),
+        "full": Config(depths=(8, 32, 64), width=64, added=1000, sources=500, seeds=10),
     },
-    cost={"smoke": "seconds", "cpu": "5 minutes on two busy cores", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "5 minutes on two busy cores", "full": "not run"},
     cells=cells,
     show=show,
 )

@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import OURS, Network, Setting, network, over_seeds
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.host.precision import precision
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value
 
 _ROUNDING = 1e-12  # of ||X^(l)||: below it float64 does not tell energies apart
 _SMOOTH = 0.1  # mu / ||B|| of the smoothest layer: what counts as smoothed
@@ -170,9 +170,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(graphs=("karate",), activations=("identity", "relu"), depth=4, width=4, seeds=2),
         "cpu": Config(),
-        "paper": Config(graphs=("csbm", "csbm-dense", "csbm-homophilous", "cora", "cora-public"), depth=64, seeds=20),
+        "full": Config(graphs=("csbm", "csbm-dense", "csbm-homophilous", "cora", "cora-public"), depth=64, seeds=20),
     },
-    cost={"smoke": "seconds", "cpu": "2 minutes", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "2 minutes", "full": "not run"},
     cells=cells,
     show=show,
 )

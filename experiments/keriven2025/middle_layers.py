@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import OURS, Network, Setting, network, over_seeds
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.host.precision import precision
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value
 
 _LINEAR = 0.1  # ||B - linear|| / ||B||: what counts as nearly linear
 _SHOWN = 1e-8  # less is drawn as this
@@ -160,7 +160,7 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(graphs=("karate",), smooth=("tanh",), kinked=("relu",), depths=(3,), width=4, seeds=1),
         "cpu": Config(),
-        "paper": Config(
+        "full": Config(
             graphs=("csbm", "csbm-dense", "csbm-homophilous", "cora"),
             smooth=("tanh", "gelu", "elu"),
             depths=(4, 8, 16, 32, 64, 128),
@@ -168,7 +168,7 @@ REPRODUCTION = Reproduction(
             seeds=20,
         ),
     },
-    cost={"smoke": "seconds", "cpu": "6 minutes beside other work", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "6 minutes beside other work", "full": "not run"},
     cells=cells,
     show=show,
 )

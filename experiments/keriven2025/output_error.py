@@ -12,13 +12,13 @@ from jax.tree_util import Partial
 
 import jaxgnn as jg
 from jaxgnn.analysis.readout import Readout, descend_readout, readout_at, readout_path, with_readout
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import OURS, Network, Setting, network, over_seeds
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.host.precision import precision
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value
 
 _LITTLE = 0.1  # of ||B^(0)||, and of the part of the error that arrives: what counts as little
 
@@ -182,7 +182,7 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(graphs=("karate",), activations=("relu",), depth=3, width=4, seeds=1, steps=(0, 5)),
         "cpu": Config(),
-        "paper": Config(
+        "full": Config(
             graphs=("csbm", "csbm-dense", "csbm-homophilous", "cora", "cora-public"),
             activations=("relu", "tanh", "gelu"),
             depth=64,
@@ -190,7 +190,7 @@ REPRODUCTION = Reproduction(
             seeds=20,
         ),
     },
-    cost={"smoke": "seconds", "cpu": "2 minutes", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "2 minutes", "full": "not run"},
     cells=cells,
     show=show,
 )

@@ -10,12 +10,12 @@ from functools import partial
 
 import numpy as np
 
+from jaxgnn.evidence.finding import Finding
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import Setting
 from jaxgnn.experiments.keriven2025.stationary_cells import measure, surroundings
 from jaxgnn.experiments.keriven2025.stationary_claim import finding
 from jaxgnn.experiments.keriven2025.stationary_plan import Config, Results, settings, slices
-from jaxgnn.report.reproduction import Finding
 
 
 def cells(config: Config) -> Mapping[str, Callable[[], Arrays]]:
@@ -62,7 +62,7 @@ REPRODUCTION = Reproduction(
             lanczos_steps=4,
         ),
         "cpu": Config(),
-        "paper": Config(
+        "full": Config(
             seeds=10,
             remedy_graphs=("csbm", "csbm-dense"),
             slice_depth=32,
@@ -71,7 +71,7 @@ REPRODUCTION = Reproduction(
             lanczos_steps=96,
         ),
     },
-    cost={"smoke": "seconds", "cpu": "half an hour", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "half an hour", "full": "not run"},
     cells=cells,
     show=show,
 )

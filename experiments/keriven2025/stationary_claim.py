@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxgnn.evidence.finding import Finding, Value, Verdict
 from jaxgnn.experiments.keriven2025.networks import Setting
 from jaxgnn.experiments.keriven2025.stationary_figures import figures, tables
 from jaxgnn.experiments.keriven2025.stationary_plan import Config, Results, comparison, nonlinear, studies
-from jaxgnn.report.reproduction import Finding, Value, Verdict
 
 # What "the claim holds" means: a loss of at least so much of the constant predictor's, and layers so many times nearer
 # to stationary than the MLP's.

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import dataset
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.graphs.graph import second_eigenvalue
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value
 
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "relu": {"init_weights": "he"},
@@ -169,7 +169,7 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(graphs=("karate",), kinds=("relu",), depths=(3,), width=4, seeds=1, steps=10),
         "cpu": Config(),
-        "paper": Config(
+        "full": Config(
             graphs=("csbm", "csbm-dense", "csbm-homophilous", "cora-public"),
             depths=(4, 16, 64),
             width=64,
@@ -177,7 +177,7 @@ REPRODUCTION = Reproduction(
             steps=1000,
         ),
     },
-    cost={"smoke": "seconds", "cpu": "14 minutes beside other work", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "14 minutes beside other work", "full": "not run"},
     cells=cells,
     show=show,
 )

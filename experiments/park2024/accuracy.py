@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.setting import MARGIN, majority, mean_std, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
-from jaxgnn.report.reproduction import Finding, Value
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ REPRODUCTION = Reproduction(
             ),
             bound_c=(0.1, 0.3),
         ),
-        "paper": Config(
+        "full": Config(
             tuple(Case(name, layer, steps=1000) for layer in ("gcn", "gat") for name in DATASETS),
             bound_c=(0.03, 0.1, 0.3, 1.0, 4.0),
             width=256,
@@ -153,7 +153,7 @@ REPRODUCTION = Reproduction(
             learning_rate=5e-3,
         ),
     },
-    cost={"smoke": "seconds", "cpu": "101 min, beside other work", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "101 min, beside other work", "full": "not run"},
     cells=cells,
     show=show,
 )

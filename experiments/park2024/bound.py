@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions.common import measured, rates
 from jaxgnn.experiments.setting import MARGIN, drawn, majority, mean_std, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config("csbm", depth=3, width=4, bound_c=(0.1, 1.0), seeds=2, steps=3),
         "cpu": Config(),
-        "paper": Config(depth=512, width=256, seeds=10, steps=1000),
+        "full": Config(depth=512, width=256, seeds=10, steps=1000),
     },
-    cost={"smoke": "seconds", "cpu": "21 min, beside other work", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "21 min, beside other work", "full": "not run"},
     cells=cells,
     show=show,
 )

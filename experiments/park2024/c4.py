@@ -13,12 +13,12 @@ import jax
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions.common import measured
 from jaxgnn.experiments.setting import MARGIN, drawn, majority, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value
 
 FORMS = {"frobenius": "hard", "frobenius_soft": "soft"}
 
@@ -156,9 +156,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config("csbm", 4, 4.0, (4,), (0.1,), (("csbm", "frobenius", 4, 1.0, 1e-3),), 3),
         "cpu": Config(),
-        "paper": Config(widths=(16, 64, 256, 1024), steps=1000),
+        "full": Config(widths=(16, 64, 256, 1024), steps=1000),
     },
-    cost={"smoke": "seconds", "cpu": "50 min, beside other work", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "50 min, beside other work", "full": "not run"},
     cells=cells,
     show=show,
 )

@@ -17,13 +17,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence import intervals
+from jaxgnn.evidence.finding import Finding, Value
+from jaxgnn.evidence.intervals import Interval
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
-from jaxgnn.experiments.questions.common import Interval, Layers
+from jaxgnn.experiments.questions.common import Layers
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
-from jaxgnn.report.reproduction import Finding, Value
 
 STATES = ("initial", "trained")
 MEASURES = ("mu", "relative", "change")
@@ -216,21 +218,21 @@ def answer(results: Results, state: str, measure: str) -> Answer:
     """The correlations of one measure before or after training."""
     kept = complete(results)
     score, network = results.score[kept], results.network[kept]
-    interval = partial(common.bootstrap, resamples=results.config.resamples)
+    interval = partial(intervals.bootstrap, resamples=results.config.resamples)
     over_runs = partial(interval, strata=network)
     values = {side: predictor(results, state, side, measure)[kept] for side in SIDES}
     fixed = {side: {k: v[kept] for k, v in controls(results, state, side).items()} for side in SIDES}
 
     def difference(score, gradient, representation):
-        return abs(common.spearman(gradient, score)) - abs(common.spearman(representation, score))
+        return abs(intervals.spearman(gradient, score)) - abs(intervals.spearman(representation, score))
 
     both = (score, *(values[side] for side in SIDES))
     return Answer(
-        {side: over_runs(common.spearman, values[side], score) for side in SIDES},
+        {side: over_runs(intervals.spearman, values[side], score) for side in SIDES},
         over_runs(difference, *both),
         interval(difference, *both, clusters=network),
         {
-            side: {name: over_runs(common.spearman, values[side], score, v) for name, v in fixed[side].items()}
+            side: {name: over_runs(intervals.spearman, values[side], score, v) for name, v in fixed[side].items()}
             for side in SIDES
         },
     )
@@ -375,8 +377,8 @@ REPRODUCTION = Reproduction(
     name="park2024/predictors",
     title="Gradient or representation similarity as predictor of test accuracy",
     claim="The similarity of the gradients predicts test accuracy better than that of the representations.",
-    presets={"smoke": SMOKE, "cpu": Config(), "paper": Config(runs=100, steps=1000)},
-    cost={"smoke": "seconds", "cpu": "1.5 min", "paper": "not run"},
+    presets={"smoke": SMOKE, "cpu": Config(), "full": Config(runs=100, steps=1000)},
+    cost={"smoke": "seconds", "cpu": "1.5 min", "full": "not run"},
     cells=cells,
     show=show,
 )

@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions.common import measured, rates
 from jaxgnn.experiments.setting import drawn, gap, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
-from jaxgnn.report.reproduction import Finding, Value
 
 KINDS = {
     "linear": {"activation": "identity"},
@@ -120,9 +120,9 @@ REPRODUCTION = Reproduction(
     presets={
         "smoke": Config(dataset="csbm", depths=(2, 4), width=4, seeds=2),
         "cpu": Config(),
-        "paper": Config(depths=(8, 32, 64, 128, 256, 512), width=64, seeds=10),
+        "full": Config(depths=(8, 32, 64, 128, 256, 512), width=64, seeds=10),
     },
-    cost={"smoke": "seconds", "cpu": "1.3 min", "paper": "not run"},
+    cost={"smoke": "seconds", "cpu": "1.3 min", "full": "not run"},
     cells=cells,
     show=show,
 )

@@ -1,1 +1,1 @@
-"""Open questions of the papers as studies, each with an answer and its uncertainty."""
+"""What the papers leave open, each with an answer and its uncertainty: `jaxgnn reproduce questions`."""

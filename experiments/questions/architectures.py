@@ -8,7 +8,7 @@ under ReLU) differ in one thing alone, how a layer mixes the nodes:
   MLP                       H = X W
   RNN, recurrent GNN        an MLP and a GNN with one W for all layers: depth is time
 
-Command: python -m jaxgnn.experiments.questions.architectures --out architectures
+Command: jaxgnn reproduce questions/architectures
 Cost: 6 minutes (4 of them CPU time), measured beside other work on two cores.
 Numbers: lowest mu(G)/||G|| of plain networks GNN 0.30 [0.10, 0.50], MLP 0.986 [0.973, 0.999], CNN 0.992 [0.985, 0.998],
 RNN 0.937 [0.902, 0.972]; ln mu(G) per layer of residual ones GNN 0.415 [0.378, 0.452], MLP 0.477 [0.439, 0.515].
@@ -16,9 +16,9 @@ RNN 0.937 [0.902, 0.972]; ln mu(G) per layer of residual ones GNN 0.415 [0.378, 
 
 import itertools
 import math
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -29,11 +29,15 @@ from flax.linen.initializers import orthogonal
 
 import jaxgnn as jg
 from jaxgnn.data.dataset import Dataset
+from jaxgnn.evidence import intervals
+from jaxgnn.evidence.finding import Finding
+from jaxgnn.evidence.intervals import Interval
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
-from jaxgnn.experiments.questions.common import Interval, Layers
+from jaxgnn.experiments.questions.common import Layers
 from jaxgnn.graphs.graph import second_eigenvalue
 from jaxgnn.report import plots
-from jaxgnn.report.claim import Claim, Shown, write_claim
+from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.tasks.padding import stacked
 
@@ -101,9 +105,7 @@ class Config:
     networks: tuple[str, ...] = tuple(NETWORKS)
 
 
-CPU = Config()
 SMOKE = Config(side=6, depth=6, width=8, seeds=2, steps=3, activations=("relu",), networks=("GNN, csbm", "MLP"))
-PRESETS = {"cpu": CPU, "smoke": SMOKE}
 
 
 class Row(NamedTuple):
@@ -127,43 +129,78 @@ class Results(NamedTuple):
     rows: list[Row]
 
 
-def run(config: Config) -> Results:
-    """Measures every network at initialisation and after training."""
+def cells(config: Config) -> Mapping[str, Callable[[], Arrays]]:
+    """Every network at initialisation and after training, and what all of them were given."""
+    return {"data": partial(_described, config)} | {_name(*s): partial(_measure, config, *s) for s in _setups(config)}
+
+
+def _setups(config: Config) -> list[tuple[str, str, str]]:
+    return list(itertools.product(config.activations, ("none", "identity"), config.networks))
+
+
+def _name(activation: str, residual: str, network: str) -> str:
+    return f"{network}, {activation}, residual {residual}"
+
+
+@lru_cache(maxsize=1)
+def _tasks(config: Config) -> tuple[dict[str, Any], dict[str, jg.Graph]]:
+    """Tasks by graph, padded to one shape so that one program serves all three; and the graphs."""
     ds, torus = data(config)
     edges = {"csbm": {"graph": ds.graph}, "torus": torus, "no edges": {"num_nodes": config.side**2}}
     edges["no edges"] |= {end: np.zeros(0, np.int32) for end in ("senders", "receivers")}
     graphs = {name: jg.prepare(**arrays, normalisation="doubly") for name, arrays in edges.items()}
-    # Padded to one shape, so that one program serves all three.
     padded = stacked(list(graphs.values()))
     tasks = {
         name: jg.tasks.node_classification(ds, jax.tree.map(lambda a, i=i: a[i], padded), features="raw")
         for i, name in enumerate(graphs)
     }
+    return tasks, graphs
+
+
+def _described(config: Config) -> Arrays:
+    tasks, graphs = _tasks(config)
+    eigenvalues = {f"eigenvalue/{name}": second_eigenvalue(graphs[name]) for name in ("csbm", "torus")}
+    return {"constant_loss": tasks["csbm"].constant_loss(), **eigenvalues}
+
+
+def _measure(config: Config, activation: str, residual: str, network: str) -> Arrays:
+    graph, kind, shared = NETWORKS[network]
+    task = _tasks(config)[0][graph]
+    model = jg.DeepGNN(
+        layer=kind(config.width, kernel_init=WEIGHTS[activation]),
+        share_weights=shared,
+        depth=config.depth,
+        width=config.width,
+        out=task.out,
+        activation=activation,
+        residual=residual,
+    )
+    if activation != config.activations[0]:
+        return _by_name("initial", common.measured(model, _drawn(model, task, config.seeds), task))
+    result = jg.train(model, task, seeds=config.seeds, steps=config.steps, learning_rate=config.learning_rate)
+    ends = {"initial": result.initial_params, "trained": result.final_params}
+    arrays = {"train_loss": result.train_loss, "score": result.score}
+    for when, params in ends.items():
+        arrays |= _by_name(when, common.measured(model, params, task))
+    return arrays
+
+
+def _by_name(when: str, layers: Layers) -> Arrays:
+    return {f"{when}/{name}": values for name, values in layers._asdict().items()}
+
+
+def _gathered(config: Config, found: Mapping[str, Mapping[str, np.ndarray]]) -> Results:
     rows = []
-    for activation, residual in itertools.product(config.activations, ("none", "identity")):
-        layers = {kind: kind(config.width, kernel_init=WEIGHTS[activation]) for kind in (jg.layers.GCN, Convolution)}
-        for network in config.networks:
-            graph, kind, shared = NETWORKS[network]
-            task = tasks[graph]
-            model = jg.DeepGNN(
-                layer=layers[kind],
-                share_weights=shared,
-                depth=config.depth,
-                width=config.width,
-                out=ds.num_classes,
-                activation=activation,
-                residual=residual,
-            )
-            if activation != config.activations[0]:
-                initial = common.measured(model, _drawn(model, task, config.seeds), task)
-                rows.append(Row(network, activation, residual, initial))
-                continue
-            result = jg.train(model, task, seeds=config.seeds, steps=config.steps, learning_rate=config.learning_rate)
-            ends = [common.measured(model, params, task) for params in (result.initial_params, result.final_params)]
-            row = Row(network, activation, residual, ends[0], ends[1], result.train_loss, result.score)
-            rows.append(row)
-    eigenvalues = {name: second_eigenvalue(graphs[name]) for name in ("csbm", "torus")}
-    return Results(config, tasks["csbm"].constant_loss(), eigenvalues, rows)
+    for activation, residual, network in _setups(config):
+        arrays = found[_name(activation, residual, network)]
+        ends = [
+            Layers(*(arrays[f"{when}/{name}"] for name in Layers._fields)) if f"{when}/feature_mu" in arrays else None
+            for when in ("initial", "trained")
+        ]
+        rows.append(Row(network, activation, residual, *ends, arrays.get("train_loss"), arrays.get("score")))
+    given = found["data"]
+    eigenvalues = {name: float(given[f"eigenvalue/{name}"]) for name in ("csbm", "torus")}
+    return Results(config, float(given["constant_loss"]), eigenvalues, rows)
 
 
 @partial(jax.jit, static_argnums=(0, 2))
@@ -209,7 +246,7 @@ def rates(layers: Layers) -> Rates:
     relative = layers.gradient_relative
     slopes = (common.rates(layers.gradient_mu), common.rates(layers.gradient_norm))
     upper = common.rates(relative[:, relative.shape[1] // 2 :], floor=_FLOOR)
-    mu, norm, slope, least = map(common.mean_interval, (*slopes, upper, relative.min(axis=1)))
+    mu, norm, slope, least = map(intervals.mean_interval, (*slopes, upper, relative.min(axis=1)))
     return Rates(mu, norm, slope, least)
 
 
@@ -232,8 +269,8 @@ def plot(results: Results) -> dict[str, Shown]:
     return figures
 
 
-def claim(results: Results) -> Claim:
-    """What the rates say."""
+def _said(results: Results) -> tuple[str, str]:
+    """The evidence, and the answer."""
     config = results.config
     found = {(row.activation, row.residual, row.network): rates(row.initial) for row in results.rows}
     threshold = common.DEPTH_RATE
@@ -257,13 +294,7 @@ def claim(results: Results) -> Claim:
         f"lambda of P: " + ", ".join(f"{name} {v:.3f}" for name, v in results.second_eigenvalues.items()) + "."
     )
     verdict = " ".join(_verdict(activation, sides[activation], found) for activation in config.activations)
-    return Claim(
-        "Is gradient oversmoothing or expansion special to graph networks?",
-        "The gradients of a plain deep GNN become alike towards the input, and those of a residual one expand "
-        "(Park & Kim 2024); whether other deep networks do the same is left open there.",
-        evidence,
-        verdict,
-    )
+    return evidence, verdict
 
 
 def _verdict(activation: str, sides: tuple[list[str], ...], found: dict) -> str:
@@ -314,40 +345,41 @@ def table(results: Results) -> Table:
             cells = [interval.text() for interval in rates(layers)]
             ends = [""] * 2
             if row.train_loss is not None and row.score is not None and when == "trained":
-                loss = common.mean_interval(row.train_loss)
+                loss = intervals.mean_interval(row.train_loss)
                 ends = [f"{loss.value:.3g}" if np.isfinite(loss.value) else "not finite"]
-                ends.append(common.mean_interval(row.score).text())
+                ends.append(intervals.mean_interval(row.score).text())
             body.append((row.network, row.activation, row.residual, when, *cells, *ends))
     return Table(header, body)
 
 
-def write(results: Results, out: Path) -> Path:
-    """Writes the page, its figures and results.json; returns the page."""
-    config = results.config
-    notes = [
-        "Slopes by least squares, of relative mu over the half of the layers next to the output, then the mean over "
-        "seeds with Student's 95% interval; a change counts where its whole interval lies beyond "
-        f"{common.DEPTH_RATE:g} per layer. Relative mu below {_FLOOR:g} is rounding and left out of slopes. One "
-        "csbm; the intervals are over weights.",
-        f"Trained with {config.activations[0]} alone, {config.steps} steps of Adam {config.learning_rate:g}: the "
-        "gradients are then those of the trained weights; "
-        f"constant predictor's loss {results.constant_loss:.4f}. The RNN is given its input once, as X^(0).",
-    ]
-    return write_claim(
-        out,
-        claim(results),
-        results={"config": asdict(config), "rows": [_plain(row) for row in results.rows]},
-        command=common.invocation("architectures", results.config, PRESETS),
-        tables={"All networks": table(results)},
+def show(config: Config, found: Mapping[str, Mapping[str, np.ndarray]]) -> Finding:
+    results = _gathered(config, found)
+    evidence, answer = _said(results)
+    return Finding(
+        evidence,
+        "answered",
+        answer,
         figures=plot(results),
-        notes=notes,
+        tables={"All networks": table(results)},
+        notes=[
+            "Slopes by least squares, of relative mu over the half of the layers next to the output, then the mean "
+            "over seeds with Student's 95% interval; a change counts where its whole interval lies beyond "
+            f"{common.DEPTH_RATE:g} per layer. Relative mu below {_FLOOR:g} is rounding and left out of slopes. One "
+            "csbm; the intervals are over weights.",
+            f"Trained with {config.activations[0]} alone, {config.steps} steps of Adam {config.learning_rate:g}: the "
+            f"gradients are then those of the trained weights; constant predictor's loss {results.constant_loss:.4f}. "
+            "The RNN is given its input once, as X^(0).",
+        ],
     )
 
 
-def _plain(row: Row) -> dict[str, Any]:
-    trained = None if row.trained is None else row.trained._asdict()
-    return row._asdict() | {"initial": row.initial._asdict(), "trained": trained}
-
-
-if __name__ == "__main__":
-    common.command(lambda config, out: write(run(config), out), PRESETS, __doc__ or "")
+REPRODUCTION = Reproduction(
+    name="questions/architectures",
+    title="Is gradient oversmoothing or expansion special to graph networks?",
+    claim="The gradients of a plain deep GNN become alike towards the input, and those of a residual one expand "
+    "(Park & Kim 2024); whether other deep networks do the same is left open there.",
+    presets={"smoke": SMOKE, "cpu": Config()},
+    cost={"smoke": "seconds", "cpu": "6 min, beside other work"},
+    cells=cells,
+    show=show,
+)

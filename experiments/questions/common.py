@@ -1,38 +1,19 @@
-"""What the studies share: every layer's norm and mu, rates per layer, intervals, rank correlations, the command."""
+"""What the questions share: every layer's norm and mu, rates per layer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jax.tree_util import Partial
 from jaxtyping import Float
-from scipy import stats
 
 import jaxgnn as jg
 from jaxgnn.data.dataset import Dataset
-from jaxgnn.host.storage import writable_folder
 
 DEPTH_RATE = 0.02  # a change of 2% a layer, a factor of 3.6 over 64 layers: what the verdicts count as one
-RESAMPLES = 2000
-
-
-class Interval(NamedTuple):
-    """An estimate and its 95% interval; NaN ends where there is none."""
-
-    value: float
-    low: float
-    high: float
-
-    def text(self, digits: int = 3) -> str:
-        if not np.isfinite(self.value):
-            return "not finite"
-        ends = ", ".join(f"{end:.{digits}f}" for end in (self.low, self.high))
-        return f"{self.value:.{digits}f}" + (f" [{ends}]" if np.isfinite([self.low, self.high]).all() else "")
 
 
 class Layers(NamedTuple):
@@ -102,62 +83,6 @@ def median(values: Float[np.ndarray, "runs ..."]) -> Any:
     return np.ma.filled(np.ma.median(np.ma.masked_invalid(values), axis=0), np.nan)
 
 
-def mean_interval(values: Float[np.ndarray, "k"]) -> Interval:
-    """The mean of the finite values with Student's 95% interval; without ends for fewer than two."""
-    values = np.asarray(values, np.float64)
-    values = values[np.isfinite(values)]
-    if values.size < 2:
-        return Interval(float(values[0]) if values.size else np.nan, np.nan, np.nan)
-    half = stats.t.ppf(0.975, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size)
-    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
-
-
-def bootstrap(
-    statistic: Callable[..., float],
-    *columns: Float[np.ndarray, "k ..."],
-    clusters: Any = None,
-    strata: Any = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """statistic(*columns) with its 95% percentile interval, rows drawn with replacement.
-
-    clusters: [k] labels; rows of one label are drawn together, for labels that are a sample of more. strata: [k]
-    labels; rows are drawn within each, for labels that are all there are. Source: Efron 1979; Davison & Hinkley 1997,
-    sections 3.2 and 3.8.
-    """
-    columns = tuple(np.asarray(column) for column in columns)
-    labels = np.arange(len(columns[0])) if clusters is None else np.asarray(clusters)
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    within = [] if strata is None else [np.flatnonzero(strata == label) for label in np.unique(strata)]
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(resamples):
-        if within:
-            rows = np.concatenate([rng.choice(part, part.size) for part in within])
-        else:
-            rows = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-        drawn.append(statistic(*(column[rows] for column in columns)))
-    finite = np.asarray(drawn)[np.isfinite(drawn)]
-    low, high = np.percentile(finite, (2.5, 97.5)) if finite.size else (np.nan, np.nan)
-    return Interval(float(statistic(*columns)), float(low), float(high))
-
-
-def spearman(a: Float[np.ndarray, "k"], b: Float[np.ndarray, "k"], *given: Float[np.ndarray, "k"]) -> float:
-    """Spearman's rank correlation; with `given`, of what linear regression on their ranks leaves of the ranks.
-
-    Infinities rank as what they are. NaN where a rank is constant, or nothing of it is left.
-    """
-    ranks = np.stack([stats.rankdata(column) for column in (a, b, *given)], axis=1)
-    X = np.column_stack([np.ones(len(ranks)), ranks[:, 2:]])
-    Y = ranks[:, :2]
-    rest = Y - X @ np.linalg.lstsq(X, Y, rcond=None)[0]
-    length = np.linalg.norm(rest, axis=0)
-    if (length <= 1e-9 * np.linalg.norm(Y, axis=0)).any():
-        return np.nan
-    return float(np.prod(rest / length, axis=1).sum())
-
-
 def connected_csbm(seed: int = 0, tries: int = 1000, **options: Any) -> Dataset:
     """A csbm conditioned on being connected: the first of the seeds 1000 seed, 1000 seed + 1, .. that is.
 
@@ -168,23 +93,6 @@ def connected_csbm(seed: int = 0, tries: int = 1000, **options: Any) -> Dataset:
         if jg.components(ds.graph).max() == 0:
             return ds
     raise ValueError(f"none of {tries} csbm with {options} is connected: take a larger average_degree")
-
-
-def command(answer: Callable[[Any, Path], Path], presets: Mapping[str, Any], description: str) -> None:
-    """Parses --out and --preset, then answer(config, out) -> the page, whose path it prints."""
-
-    def main(out: Path, preset: Literal["smoke", "cpu"] = "cpu") -> None:
-        print(answer(presets[preset], writable_folder(out)))
-
-    tyro.cli(main, description=description)
-
-
-def invocation(name: str, config: Any, presets: Mapping[str, Any]) -> str:
-    """The command that makes a study's page, or the call where its config is no preset."""
-    for preset, known in presets.items():
-        if config == known:
-            return f"python -m jaxgnn.experiments.questions.{name} --out DIR --preset {preset}"
-    return f"jaxgnn.experiments.questions.{name}.run({config!r})"
 
 
 def listed(names: Sequence[str]) -> str:

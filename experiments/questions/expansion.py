@@ -14,16 +14,16 @@ kappa = 1 / sqrt(2 pi), sigma = p = 1, which rests at a growth of 1 + kappa / rh
 For doubly stochastic P mu(G) leaves out the eigenvector of p = 1. Tested on a csbm sweep over homophily and degree, as
 drawn and with features and labels shuffled over the nodes, and on named graphs.
 
-Command: python -m jaxgnn.experiments.questions.expansion --out expansion
+Command: jaxgnn reproduce questions/expansion
 Cost: 4 minutes (2 of them CPU time), measured beside other work on two cores.
 Numbers: linear, measured / predicted 0.997 [0.988, 1.006]; ReLU against independent masks 3.04 [2.81, 3.35], against
 the growth of the features 0.930 [0.924, 0.937].
 """
 
 import itertools
-from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -35,10 +35,13 @@ from jaxtyping import Float
 from scipy.optimize import brentq
 
 import jaxgnn as jg
+from jaxgnn.evidence import intervals
+from jaxgnn.evidence.finding import Finding
+from jaxgnn.evidence.intervals import Interval
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
-from jaxgnn.experiments.questions.common import Interval
 from jaxgnn.report import plots
-from jaxgnn.report.claim import Claim, Shown, write_claim
+from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.tasks.node_classification import masked_cross_entropy
 from jaxgnn.tasks.padding import stacked
@@ -79,9 +82,7 @@ class Config:
     resamples: int = 1000
 
 
-CPU = Config()
 SMOKE = Config(side=6, depth=6, width=8, homophily=(0.2, 0.8), average_degree=(6.0,), graphs=2, seeds=2, resamples=50)
-PRESETS = {"cpu": CPU, "smoke": SMOKE}
 
 
 class Results(NamedTuple):
@@ -108,42 +109,77 @@ class Results(NamedTuple):
         return common.rates(np.sqrt(np.mean(np.square(curves, dtype=np.float64), axis=1)))
 
 
-def run(config: Config) -> Results:
-    """Measures every graph at initialisation: no training."""
+def cells(config: Config) -> Mapping[str, Callable[[], Arrays]]:
+    """Every graph at initialisation, by activation and order of the nodes: no training."""
+    setups = itertools.product(("identity", "relu"), NODES)
+    return {"graphs": partial(_described, config)} | {
+        _name(*setup): partial(_measure, config, *setup) for setup in setups
+    }
+
+
+def _name(activation: str, nodes: str) -> str:
+    return f"{activation}, nodes {nodes}"
+
+
+class _Graphs(NamedTuple):
+    """The csbm of the sweep (`cells`: homophily, degree and number), then the named graphs."""
+
+    cells: list[tuple[float, float, int]]
+    sets: list[Any]
+    graphs: list[jg.Graph]
+    eigenvalues: np.ndarray
+    vectors: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def _graphs(config: Config) -> _Graphs:
     n = config.side**2
     options = {"num_nodes": n, "train_per_class": min(20, n // 6)}
-    cells = list(itertools.product(config.homophily, config.average_degree, range(config.graphs)))
-    drawn = [common.connected_csbm(seed=i, homophily=h, average_degree=k, **options) for h, k, i in cells]
-    topologies = named_graphs(config.side)
-    sets = drawn + [drawn[0]._replace(graph=edges) for edges in topologies.values()]
+    sweep = list(itertools.product(config.homophily, config.average_degree, range(config.graphs)))
+    drawn = [common.connected_csbm(seed=i, homophily=h, average_degree=k, **options) for h, k, i in sweep]
+    sets = drawn + [drawn[0]._replace(graph=edges) for edges in named_graphs(config.side).values()]
     graphs = [jg.prepare(ds.graph, normalisation="doubly") for ds in sets]
     spectra = [np.linalg.eigh(np.asarray(graph.propagation.dense(), np.float64)) for graph in graphs]
     vectors = np.stack([vectors for _, vectors in spectra]).astype(np.float32)
-    p = np.stack([values for values, _ in spectra])
-    keys = jax.random.split(jax.random.key(0), (len(sets), config.seeds))
-    measured, predicted = {}, {}
-    for activation, nodes in itertools.product(("identity", "relu"), NODES):
-        model = jg.DeepGNN(
-            depth=config.depth,
-            width=config.width,
-            out=sets[0].num_classes,
-            activation=activation,
-            residual="identity",
-        )
-        order = np.random.default_rng(0).permutation(n) if nodes == NODES[1] else np.arange(n)
-        arrays = (np.stack([getattr(ds, name)[order] for ds in sets]) for name in ("x", "labels", "train_mask"))
-        curves, squares, growth = _curves(model, stacked(graphs), *arrays, vectors, keys)
-        curves, squares, growth = jax.tree.map(np.asarray, (curves, squares, growth))
-        for name, (wanted, measure) in PREDICTIONS.items():
-            if wanted == activation:
-                passed = 1.0 if activation == "identity" else 0.5
-                measured[name, nodes] = curves[measure]
-                spectral = predicted_mu(p[:, None], squares, config.depth, passed)
-                predicted[name, nodes] = spectral if measure == "mu" else growth
-    homophily = np.array([h for h, _, _ in cells] + [np.nan] * len(topologies))
-    degrees = np.array([graph.num_edges / n for graph in graphs])
-    moduli = np.sort(np.abs(p), axis=1)[:, -2]
-    return Results(config, homophily, degrees, moduli, tuple(topologies), measured, predicted)
+    return _Graphs(sweep, sets, graphs, np.stack([values for values, _ in spectra]), vectors)
+
+
+def _described(config: Config) -> Arrays:
+    made = _graphs(config)
+    homophily = [h for h, _, _ in made.cells] + [np.nan] * (len(made.sets) - len(made.cells))
+    return {
+        "homophily": np.array(homophily),
+        "average_degree": np.array([graph.num_edges / graph.num_nodes for graph in made.graphs]),
+        "second_eigenvalue": np.sort(np.abs(made.eigenvalues), axis=1)[:, -2],
+    }
+
+
+def _measure(config: Config, activation: str, nodes: str) -> Arrays:
+    """By measure of G^(l): what was measured and what is predicted, each [graphs, seeds, L+1]."""
+    made, n = _graphs(config), config.side**2
+    model = jg.DeepGNN(
+        depth=config.depth,
+        width=config.width,
+        out=made.sets[0].num_classes,
+        activation=activation,
+        residual="identity",
+    )
+    order = np.random.default_rng(0).permutation(n) if nodes == NODES[1] else np.arange(n)
+    arrays = (np.stack([getattr(ds, name)[order] for ds in made.sets]) for name in ("x", "labels", "train_mask"))
+    keys = jax.random.split(jax.random.key(0), (len(made.sets), config.seeds))
+    found = _curves(model, stacked(made.graphs), *arrays, made.vectors, keys)
+    curves, squares, growth = jax.tree.map(np.asarray, found)
+    passed = 1.0 if activation == "identity" else 0.5
+    predicted = {"mu": predicted_mu(made.eigenvalues[:, None], squares, config.depth, passed), "norm": growth}
+    return {f"measured/{m}": curves[m] for m in curves} | {f"predicted/{m}": predicted[m] for m in curves}
+
+
+def _gathered(config: Config, found: Mapping[str, Mapping[str, np.ndarray]]) -> Results:
+    curves = {when: {} for when in ("measured", "predicted")}
+    for (name, (activation, measure)), nodes in itertools.product(PREDICTIONS.items(), NODES):
+        for when, by_kind in curves.items():
+            by_kind[name, nodes] = found[_name(activation, nodes)][f"{when}/{measure}"]
+    return Results(config, named=tuple(named_graphs(config.side)), **found["graphs"], **curves)
 
 
 def predicted_mu(
@@ -231,13 +267,13 @@ def _answer(results: Results, kind: tuple[str, str]) -> Answer:
     csbm = np.isfinite(results.homophily)
     rate, expected = (results.rates(kind, predicted=predicted)[csbm] for predicted in (False, True))
     h, moduli = results.homophily[csbm], results.second_eigenvalue[csbm]
-    interval = partial(common.bootstrap, resamples=results.config.resamples)
+    interval = partial(intervals.bootstrap, resamples=results.config.resamples)
     return Answer(
         ratio=interval(lambda a, b: float(np.mean(a) / np.mean(b)), rate, expected),
-        fit=interval(common.spearman, rate, expected),
-        homophily=interval(common.spearman, rate, h),
-        beyond_lambda=interval(common.spearman, rate, h, moduli),
-        beyond_prediction=interval(common.spearman, rate, h, expected),
+        fit=interval(intervals.spearman, rate, expected),
+        homophily=interval(intervals.spearman, rate, h),
+        beyond_lambda=interval(intervals.spearman, rate, h, moduli),
+        beyond_prediction=interval(intervals.spearman, rate, h, expected),
     )
 
 
@@ -264,7 +300,7 @@ def plot(results: Results) -> dict[str, Shown]:
         lines = {}
         rate = results.rates((name, NODES[0]))
         for degree in config.average_degree:
-            means = [common.mean_interval(_group(results, h, degree, rate)) for h in config.homophily]
+            means = [intervals.mean_interval(_group(results, h, degree, rate)) for h in config.homophily]
             errors = np.nan_to_num([m.high - m.value for m in means])
             values = np.array([m.value for m in means])
             lines[f"degree {degree:g}"] = plots.Line(np.array(config.homophily), values, errors)
@@ -285,10 +321,8 @@ def _group(results: Results, homophily: float, degree: float, rate: np.ndarray) 
     return rate[number : number + results.config.graphs]
 
 
-def claim(results: Results, found: dict[tuple[str, str], Answer] | None = None) -> Claim:
-    """What the statistics say."""
+def _evidence(results: Results, found: dict[tuple[str, str], Answer]) -> str:
     config = results.config
-    found = answers(results) if found is None else found
     csbm = np.isfinite(results.homophily)
     parts = []
     for name in PREDICTIONS:
@@ -300,19 +334,11 @@ def claim(results: Results, found: dict[tuple[str, str], Answer] | None = None) 
             f"the prediction {it.beyond_prediction.text(2)}, given lambda with the nodes shuffled over the same graphs "
             f"{moved.beyond_lambda.text(2)}"
         )
-    evidence = (
+    return (
         f"Slope of the logarithm of mu(G^(l)), or for the growth of the features of ||G^(l)||_F, per layer towards the "
         f"input (root mean square over {config.seeds} weights; {config.depth} layers of width {config.width}; "
         f"{csbm.sum()} connected csbm of {config.side**2} nodes; 95% bootstrap intervals over graphs). "
         f"{'. '.join(parts)}. A row of ReLU layers grows by {FORWARD_RATE:.3f} per layer on any graph."
-    )
-    return Claim(
-        "Expansion rate against homophily and topology",
-        "The gradients of a residual GCN expand (Park & Kim 2024); how fast, for which graphs, is left open. Derived "
-        "here: to the linear network topology and homophily matter only through the spectrum of P and where in it the "
-        "gradient lies; a ReLU network's gradients expand as its features do.",
-        evidence,
-        _verdict(found),
     )
 
 
@@ -360,32 +386,32 @@ def tables(results: Results, found: dict[tuple[str, str], Answer]) -> dict[str, 
     return {"csbm sweep": Table(header, rows), "Named graphs": Table(("graph", "mean degree", "λ", *columns), named)}
 
 
-def write(results: Results, out: Path) -> Path:
-    """Writes the page, its figures and results.json; returns the page."""
-    found = answers(results)
-    notes = [
-        "P is doubly stochastic (Metropolis), so that its eigenvector for 1 is constant and mu leaves it out. Glorot "
-        "weights (variance 1/d), sigma = 1. csbm are conditioned on being connected. The predictions take the measured "
-        "G^(L) and are of the mean square: fewer weights give a slope a little below it.",
-        "Partial correlations: Spearman's on what a linear regression on the other ranks leaves.",
-    ]
-    kinds = [{"prediction": a, "nodes": b} for a, b in results.predicted]
-    rates = [
-        kind | {when: results.rates((kind["prediction"], kind["nodes"]), predicted=when == "predicted")}
-        for kind in kinds
-        for when in ("measured", "predicted")
-    ]
-    graphs = {name: getattr(results, name) for name in ("homophily", "average_degree", "second_eigenvalue", "named")}
-    return write_claim(
-        out,
-        claim(results, found),
-        results={"config": asdict(results.config), **graphs, "rates": rates},
-        command=common.invocation("expansion", results.config, PRESETS),
-        tables=tables(results, found),
+def show(config: Config, found: Mapping[str, Mapping[str, np.ndarray]]) -> Finding:
+    results = _gathered(config, found)
+    answered = answers(results)
+    return Finding(
+        evidence=_evidence(results, answered),
+        verdict="answered",
+        reason=_verdict(answered),
         figures=plot(results),
-        notes=notes,
+        tables=tables(results, answered),
+        notes=[
+            "P is doubly stochastic (Metropolis), so that its eigenvector for 1 is constant and mu leaves it out. "
+            "Glorot weights (variance 1/d), sigma = 1. csbm are conditioned on being connected. The predictions take "
+            "the measured G^(L) and are of the mean square: fewer weights give a slope a little below it.",
+            "Partial correlations: Spearman's on what a linear regression on the other ranks leaves.",
+        ],
     )
 
 
-if __name__ == "__main__":
-    common.command(lambda config, out: write(run(config), out), PRESETS, __doc__ or "")
+REPRODUCTION = Reproduction(
+    name="questions/expansion",
+    title="Expansion rate against homophily and topology",
+    claim="The gradients of a residual GCN expand (Park & Kim 2024); how fast, for which graphs, is left open. Derived "
+    "here: to the linear network topology and homophily matter only through the spectrum of P and where in it the "
+    "gradient lies; a ReLU network's gradients expand as its features do.",
+    presets={"smoke": SMOKE, "cpu": Config()},
+    cost={"smoke": "seconds", "cpu": "4 min, beside other work"},
+    cells=cells,
+    show=show,
+)

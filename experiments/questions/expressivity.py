@@ -5,27 +5,30 @@ before it cannot express the task, and how large before it diverges? Residual GC
 on csbm: classes of nodes; links held out of the graph (score of a pair: inner product of its outputs); whether a whole
 graph is homophilous. Expected, with sigma = c / sqrt(d): a linear network expands by (1 + p^2 sigma^2)^(L / 2), so that
 the largest c that trains would fall as sqrt(d / L); a ReLU network's features and gradients expand by about
-(1 + sigma / sqrt(2 pi))^L (`questions.expansion`), so that it would fall as sqrt(d) / L.
+(1 + sigma / sqrt(2 pi))^L (`questions/expansion`), so that it would fall as sqrt(d) / L.
 
-Command: python -m jaxgnn.experiments.questions.expressivity --out expressivity
+Command: jaxgnn reproduce questions/expressivity
 Cost: 10 minutes (7 of them CPU time), measured beside much other work on two cores.
 Numbers: from 16 to 64 layers the largest good c falls from 1 to 0.25 for links, 4 to 1 for graphs, 8 to 1 for nodes.
 """
 
 import itertools
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence import intervals
+from jaxgnn.evidence.finding import Finding
+from jaxgnn.evidence.intervals import Interval
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
-from jaxgnn.experiments.questions.common import Interval
 from jaxgnn.experiments.questions.links import link_prediction
 from jaxgnn.report import plots
-from jaxgnn.report.claim import Claim, Shown, write_claim
+from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
 
@@ -63,7 +66,6 @@ class Config:
     learning_rate: float = 5e-3
 
 
-CPU = Config()
 SMOKE = Config(
     tasks=("link",),
     depths=(2,),
@@ -76,7 +78,6 @@ SMOKE = Config(
     seeds=2,
     steps=3,
 )
-PRESETS = {"cpu": CPU, "smoke": SMOKE}
 
 
 class Cell(NamedTuple):
@@ -134,29 +135,49 @@ def _task(name: str, config: Config, seed: int) -> tuple[Any, dict[str, Any]]:
     return jg.tasks.node_classification(ds, jg.prepare(ds.graph), features="raw"), {"out": ds.num_classes}
 
 
-def run(config: Config) -> Results:
-    """Trains every task, depth and c over the draws and seeds."""
+def cells(config: Config) -> Mapping[str, Callable[[], Arrays]]:
+    """Every task and depth, over the values of c, the draws and the seeds."""
+    return {_name(*setup): partial(_measure, config, *setup) for setup in _setups(config)}
+
+
+def _setups(config: Config) -> list[tuple[str, int]]:
+    return list(itertools.product(config.tasks, config.depths))
+
+
+def _name(task: str, depth: int) -> str:
+    return f"{task}, {depth} layers"
+
+
+def _measure(config: Config, name: str, depth: int) -> Arrays:
+    """Loss over the constant predictor's, test score and growth, each [c, draws x seeds]."""
+    found = {"loss": [], "score": [], "growth": []}
+    for draw in range(config.draws):
+        task, options = _task(name, config, draw)
+        model = jg.DeepGNN(depth=depth, width=config.width, residual="identity", bound="frobenius", **options)
+        points = jg.sweep(
+            model,
+            task,
+            grid={"bound_c": config.bound_c},
+            seeds=config.seeds,
+            steps=config.steps,
+            learning_rate=config.learning_rate,
+            evaluate_every=10,
+        )
+        results = [point.result for point in points]
+        loss = np.stack([result.train_loss for result in results]) / task.constant_loss()
+        norms = np.stack([common.measured(model, r.initial_params, task).gradient_norm for r in results])
+        found["loss"].append(np.where(np.isfinite(loss), loss, np.inf))
+        found["score"].append(np.stack([result.score for result in results]))
+        found["growth"].append(norms[..., 0] / norms[..., -1])
+    return {name: np.concatenate(parts, axis=1) for name, parts in found.items()}
+
+
+def _gathered(config: Config, found: Mapping[str, Mapping[str, np.ndarray]]) -> Results:
     cells = []
-    for name, depth in itertools.product(config.tasks, config.depths):
-        columns = {c: [] for c in config.bound_c}
-        for draw in range(config.draws):
-            task, options = _task(name, config, draw)
-            model = jg.DeepGNN(depth=depth, width=config.width, residual="identity", bound="frobenius", **options)
-            points = jg.sweep(
-                model,
-                task,
-                grid={"bound_c": config.bound_c},
-                seeds=config.seeds,
-                steps=config.steps,
-                learning_rate=config.learning_rate,
-                evaluate_every=10,
-            )
-            for point, c in zip(points, config.bound_c, strict=True):
-                result = point.result
-                norms = common.measured(model, result.initial_params, task).gradient_norm
-                loss = result.train_loss / task.constant_loss()
-                columns[c].append((np.where(np.isfinite(loss), loss, np.inf), result.score, norms[:, 0] / norms[:, -1]))
-        cells += [Cell(name, depth, c, *map(np.concatenate, zip(*columns[c], strict=True))) for c in config.bound_c]
+    for setup in _setups(config):
+        arrays = found[_name(*setup)]
+        for i, c in enumerate(config.bound_c):
+            cells.append(Cell(*setup, c, *(arrays[name][i] for name in ("loss", "score", "growth"))))
     return Results(config, cells)
 
 
@@ -190,7 +211,7 @@ def trade_off(results: Results, task: str, depth: int) -> TradeOff:
         middle = medians(loss)
         return c[middle <= max(2 * middle.min(), 0.05)]
 
-    interval = partial(common.bootstrap, resamples=500)
+    interval = partial(intervals.bootstrap, resamples=500)
     return TradeOff(
         best_c=interval(lambda loss: float(c[np.argmin(medians(loss))]), loss),
         smallest=interval(lambda loss: float(good(loss).min()), loss),
@@ -239,8 +260,8 @@ def plot(results: Results) -> dict[str, Shown]:
     return figures
 
 
-def claim(results: Results) -> Claim:
-    """What the trade-offs say."""
+def _said(results: Results) -> tuple[str, str]:
+    """The evidence, and the answer."""
     config = results.config
     found = {(t, L): trade_off(results, t, L) for t, L in itertools.product(config.tasks, config.depths)}
     said = []
@@ -248,7 +269,7 @@ def claim(results: Results) -> Claim:
         cells = [cell for cell in results.cells if (cell.task, cell.depth) == (task, depth)]
         ends = [float(np.median(cell.loss)) for cell in cells]
         best = min(ends)
-        scores = [common.mean_interval(cell.score).value for cell in cells]
+        scores = [intervals.mean_interval(cell.score).value for cell in cells]
         said.append(
             f"{task}, {depth} layers: lowest loss {best:.3g} at c = {it.best_c.text(3)}, {ends[0]:.3g} at "
             f"c = {config.bound_c[0]:g}, {ends[-1]:.3g} at {config.bound_c[-1]:g}; good for c from "
@@ -260,13 +281,7 @@ def claim(results: Results) -> Claim:
         f"({config.draws} of the data x {config.seeds} of the weights, 95% bootstrap intervals over runs), "
         f"{config.steps} steps. Median final training loss over the constant predictor's. {'. '.join(said)}."
     )
-    return Claim(
-        "Expressive power against the bound c",
-        "Bounding every layer's Lipschitz constant by c trades expressive power (c too small) against gradient "
-        "expansion (c too large); where the trade-off lies is left open in Park & Kim 2024.",
-        evidence,
-        _verdict(results, found),
-    )
+    return evidence, _verdict(results, found)
 
 
 def _verdict(results: Results, found: dict[tuple[str, int], TradeOff]) -> str:
@@ -309,29 +324,36 @@ def table(results: Results) -> Table:
         finite = np.isfinite(cell.loss)
         loss = f"{np.median(cell.loss):.3g} ({cell.loss.min():.3g} to {cell.loss.max():.3g})"
         growth = f"{common.median(cell.growth):.3g}"
-        score = common.mean_interval(cell.score).text()
+        score = intervals.mean_interval(cell.score).text()
         rows.append((cell.task, str(cell.depth), f"{cell.bound_c:g}", loss, score, growth, str((~finite).sum())))
     return Table(header, rows)
 
 
-def write(results: Results, out: Path) -> Path:
-    """Writes the page, its figures and results.json; returns the page."""
-    config = results.config
-    notes = [
-        f"Adam {config.learning_rate:g}, no decay, ReLU, sym. Scores: accuracy for nodes and graphs, area under the "
-        "ROC curve for links. A c is called good where the median training loss is at most twice the lowest, or 5% of "
-        "the constant predictor's. A larger c also makes the same step of Adam a larger step of the function.",
-    ]
-    return write_claim(
-        out,
-        claim(results),
-        results={"config": asdict(config), "cells": [cell._asdict() for cell in results.cells]},
-        command=common.invocation("expressivity", results.config, PRESETS),
-        tables={"All cells": table(results)},
+def show(config: Config, found: Mapping[str, Mapping[str, np.ndarray]]) -> Finding:
+    results = _gathered(config, found)
+    evidence, answer = _said(results)
+    return Finding(
+        evidence,
+        "answered",
+        answer,
         figures=plot(results),
-        notes=notes,
+        tables={"All cells": table(results)},
+        notes=[
+            f"Adam {config.learning_rate:g}, no decay, ReLU, sym. Scores: accuracy for nodes and graphs, area under "
+            "the ROC curve for links. A c is called good where the median training loss is at most twice the lowest, "
+            "or 5% of the constant predictor's. A larger c also makes the same step of Adam a "
+            "larger step of the function.",
+        ],
     )
 
 
-if __name__ == "__main__":
-    common.command(lambda config, out: write(run(config), out), PRESETS, __doc__ or "")
+REPRODUCTION = Reproduction(
+    name="questions/expressivity",
+    title="Expressive power against the bound c",
+    claim="Bounding every layer's Lipschitz constant by c trades expressive power (c too small) against gradient "
+    "expansion (c too large); where the trade-off lies is left open in Park & Kim 2024.",
+    presets={"smoke": SMOKE, "cpu": Config()},
+    cost={"smoke": "seconds", "cpu": "10 min, beside much other work"},
+    cells=cells,
+    show=show,
+)

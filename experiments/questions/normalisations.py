@@ -5,27 +5,31 @@ activation normalisation of `jaxgnn.network.norms`, in a residual GCN: growth of
 initialisation and after training, training loss, accuracy. A normalisation controls expansion if
 ||G^(0)||_F <= 100 ||G^(L)||_F in every run, before and after.
 
-Command: python -m jaxgnn.experiments.questions.normalisations --out normalisations
+Command: jaxgnn reproduce questions/normalisations
 Cost: 10 minutes of CPU time (14 programs and 105 trainings of 64 layers).
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 import jaxgnn as jg
+from jaxgnn.evidence import intervals
+from jaxgnn.evidence.finding import Finding
+from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
 from jaxgnn.experiments.questions.common import Layers
 from jaxgnn.network.bounds import BOUNDS
 from jaxgnn.network.norms import NORMS
 from jaxgnn.report import plots
-from jaxgnn.report.claim import Claim, Shown, write_claim
+from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 
+_STATES = ("initial", "trained")
 LIMIT = 100.0  # growth over all layers; 7% a layer at 64
 
 
@@ -54,9 +58,7 @@ class Config:
     learning_rate: float = 5e-3
 
 
-CPU = Config()
 SMOKE = Config(bounds=("frobenius",), norms=("batch",), bound_c=(0.3, 3.0), depth=4, width=8, seeds=2, steps=3)
-PRESETS = {"cpu": CPU, "smoke": SMOKE}
 
 
 class Cell(NamedTuple):
@@ -96,31 +98,65 @@ def _growth(layers: Layers) -> np.ndarray:
     return np.divide(first, last, out=np.full(first.shape, np.inf), where=finite)
 
 
-def run(config: Config) -> Results:
-    """Trains the residual GCN with every normalisation."""
-    ds = jg.load_dataset("csbm")
-    task = jg.tasks.node_classification(ds, jg.prepare(ds.graph), features="raw")
-    base = jg.DeepGNN(
-        depth=config.depth, width=config.width, out=ds.num_classes, activation=config.activation, residual="identity"
-    )
-    cells = []
-    for kind, names in (("bound", config.bounds), ("norm", config.norms)):
-        for name in names:
-            model = base.clone(**{kind: name})
-            grid = {"bound_c": config.bound_c} if kind == "bound" and name != "none" else {}
-            points = jg.sweep(
-                model, task, grid=grid, seeds=config.seeds, steps=config.steps, learning_rate=config.learning_rate
-            )
-            validation = [float(np.nan_to_num(p.result.val_score, nan=0.0).mean()) for p in points]
-            for i, point in enumerate(points):
-                result = point.result
-                start = settled(model, result.initial_params, task)
-                initial, trained = (common.measured(model, p, task) for p in (start, result.final_params))
-                numbers = (result.train_loss, result.val_score, result.score)
-                chosen = i == int(np.argmax(validation))
-                cells.append(Cell(name, kind, point.options.get("bound_c"), initial, trained, *numbers, chosen))
+def cells(config: Config) -> Mapping[str, Callable[[], Arrays]]:
+    """The residual GCN with every normalisation, one after another, and what all of them were given."""
+    return {"data": _described} | {
+        f"{kind} {name}": partial(_measure, config, kind, name) for kind, name in _all(config)
+    }
+
+
+def _all(config: Config) -> list[tuple[str, str]]:
+    return [(kind, name) for kind, names in (("bound", config.bounds), ("norm", config.norms)) for name in names]
+
+
+def _described() -> Arrays:
+    ds, task = _task()
     test = np.bincount(ds.labels[ds.test_mask]) / ds.test_mask.sum()
-    return Results(config, task.constant_loss(), float(test.max()), cells)
+    return {"constant_loss": task.constant_loss(), "majority": test.max()}
+
+
+def _task() -> tuple[Any, Any]:
+    ds = jg.load_dataset("csbm")
+    return ds, jg.tasks.node_classification(ds, jg.prepare(ds.graph), features="raw")
+
+
+def _measure(config: Config, kind: str, name: str) -> Arrays:
+    """Every c's numbers, in a leading axis."""
+    _, task = _task()
+    sizes = {"depth": config.depth, "width": config.width, "activation": config.activation}
+    model = jg.DeepGNN(out=task.out, residual="identity", **sizes, **{kind: name})
+    points = jg.sweep(
+        model,
+        task,
+        grid={"bound_c": config.bound_c} if kind == "bound" and name != "none" else {},
+        seeds=config.seeds,
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+    )
+    found = []
+    for point in points:
+        result = point.result
+        arrays = {"bound_c": point.options.get("bound_c", np.nan)}
+        arrays |= {name: getattr(result, name) for name in ("train_loss", "val_score", "score")}
+        ends = {"initial": settled(model, result.initial_params, task), "trained": result.final_params}
+        for when, params in ends.items():
+            layers = common.measured(model, params, task)
+            arrays |= {f"{when}/{name}": values for name, values in layers._asdict().items()}
+        found.append(arrays)
+    return {name: np.stack([arrays[name] for arrays in found]) for name in found[0]}
+
+
+def _gathered(config: Config, found: Mapping[str, Mapping[str, np.ndarray]]) -> Results:
+    cells = []
+    for kind, name in _all(config):
+        arrays = found[f"{kind} {name}"]
+        best = int(np.argmax(np.nan_to_num(arrays["val_score"], nan=0.0).mean(axis=1)))
+        for i, c in enumerate(arrays["bound_c"]):
+            ends = [Layers(*(arrays[f"{when}/{field}"][i] for field in Layers._fields)) for when in _STATES]
+            numbers = (arrays[name][i] for name in ("train_loss", "val_score", "score"))
+            cells.append(Cell(name, kind, None if np.isnan(c) else float(c), *ends, *numbers, i == best))
+    given = found["data"]
+    return Results(config, float(given["constant_loss"]), float(given["majority"]), cells)
 
 
 def settled(model: jg.DeepGNN, params: Any, task: Any, passes: int = 100) -> Any:
@@ -183,11 +219,8 @@ def plot(results: Results) -> dict[str, Shown]:
     return figures
 
 
-_STATES = ("initial", "trained")
-
-
-def claim(results: Results) -> Claim:
-    """What the table says."""
+def _said(results: Results) -> tuple[str, str]:
+    """The evidence, and the answer."""
     config = results.config
     best = chosen(results)
     reference = next((cell for cell in best if cell.name == "frobenius"), None)
@@ -195,20 +228,14 @@ def claim(results: Results) -> Claim:
     for cell in best:
         before, after = (f"{np.median(g):.3g}" for g in cell.growth)
         lines.append(
-            f"{_named(cell)}: growth {before}, then {after}, accuracy {common.mean_interval(cell.score).text()}"
+            f"{_named(cell)}: growth {before}, then {after}, accuracy {intervals.mean_interval(cell.score).text()}"
         )
     evidence = (
         f"Residual GCN, {config.depth} layers of width {config.width}, csbm, {config.seeds} seeds, {config.steps} "
         "steps; median growth ||G^(0)||/||G^(L)|| at initialisation, then after training; test accuracy with 95% "
         f"interval; c by validation. {'. '.join(lines)}."
     )
-    return Claim(
-        "Which normalisations control the expansion of gradients?",
-        "Scaling every weight matrix to a Frobenius norm of c controls the expansion of residual networks' gradients "
-        "(Park & Kim 2024); whether other normalisations do is left open there.",
-        evidence,
-        _verdict(results, best, reference),
-    )
+    return evidence, _verdict(results, best, reference)
 
 
 def _verdict(results: Results, best: list[Cell], reference: Cell | None) -> str:
@@ -228,7 +255,7 @@ def _verdict(results: Results, best: list[Cell], reference: Cell | None) -> str:
         above, below = [], []
         for cell in best:
             if cell is not reference:
-                difference = common.mean_interval(cell.score - reference.score)
+                difference = intervals.mean_interval(cell.score - reference.score)
                 if difference.low > 0:
                     above.append(f"{_named(cell)} ({difference.text()})")
                 elif difference.high < 0:
@@ -258,42 +285,45 @@ def table(results: Results) -> Table:
     rows = []
     for cell in (*first, *rest):
         before, after = (f"{np.median(g):.3g} (up to {g.max():.3g})" for g in cell.growth)
-        rate = common.mean_interval(common.rates(cell.initial.gradient_norm)).text()
+        rate = intervals.mean_interval(common.rates(cell.initial.gradient_norm)).text()
         loss = f"{cell.train_loss.mean():.3g}" if np.isfinite(cell.train_loss).all() else "not finite"
         c = "" if cell.bound_c is None else f"{cell.bound_c:g}"
         label = _named(cell._replace(bound_c=None))
-        score = common.mean_interval(cell.score).text()
+        score = intervals.mean_interval(cell.score).text()
         rows.append(
             (label, c, "yes" if cell.chosen else "", before, after, rate, loss, score, "yes" if cell.controls else "no")
         )
     return Table(header, rows)
 
 
-def write(results: Results, out: Path) -> Path:
-    """Writes the page, its figures and results.json; returns the page."""
-    config = results.config
-    notes = [
-        f"One csbm of 200 nodes, sym, {config.activation}, Adam {config.learning_rate:g}; constant predictor's loss "
-        f"{results.constant_loss:.4f}; intervals are over weights. The same c is not the same size: Frobenius, row and "
-        "column give ||W||_F = c, so ||W||_2 about 2 c / sqrt(d); spectral gives ||W||_2 = c, orthogonal and Cayley "
-        "make all singular values c.",
-        "Gradients are measured in evaluation mode. Running means of batch norms are settled by 100 training passes "
-        "before the measurement at initialisation; they are constants there, which training differentiates through.",
-    ]
-    cells = [
-        cell._asdict() | {"growth": cell.growth, "initial": cell.initial._asdict(), "trained": cell.trained._asdict()}
-        for cell in results.cells
-    ]
-    return write_claim(
-        out,
-        claim(results),
-        results={"config": asdict(config), "cells": cells},
-        command=common.invocation("normalisations", results.config, PRESETS),
-        tables={"All normalisations": table(results)},
+def show(config: Config, found: Mapping[str, Mapping[str, np.ndarray]]) -> Finding:
+    results = _gathered(config, found)
+    evidence, answer = _said(results)
+    return Finding(
+        evidence,
+        "answered",
+        answer,
         figures=plot(results),
-        notes=notes,
+        tables={"All normalisations": table(results)},
+        notes=[
+            f"One csbm of 200 nodes, sym, {config.activation}, Adam {config.learning_rate:g}; constant predictor's "
+            f"loss {results.constant_loss:.4f}; intervals are over weights. The same c is not the same size: "
+            "Frobenius, row and column give ||W||_F = c, so ||W||_2 about 2 c / sqrt(d); spectral gives ||W||_2 = c, "
+            "orthogonal and Cayley make all singular values c.",
+            "Gradients are measured in evaluation mode. Running means of batch norms are settled by 100 training "
+            "passes before the measurement at initialisation; they are constants there, which training "
+            "differentiates through.",
+        ],
     )
 
 
-if __name__ == "__main__":
-    common.command(lambda config, out: write(run(config), out), PRESETS, __doc__ or "")
+REPRODUCTION = Reproduction(
+    name="questions/normalisations",
+    title="Which normalisations control the expansion of gradients?",
+    claim="Scaling every weight matrix to a Frobenius norm of c controls the expansion of residual networks' gradients "
+    "(Park & Kim 2024); whether other normalisations do is left open there.",
+    presets={"smoke": SMOKE, "cpu": Config()},
+    cost={"smoke": "seconds", "cpu": "10 min of CPU time"},
+    cells=cells,
+    show=show,
+)

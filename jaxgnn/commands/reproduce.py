@@ -1,17 +1,19 @@
-"""`jaxgnn reproduce` and `jaxgnn report`: figures and tables of the papers, and one page of all that was reproduced."""
+"""`jaxgnn reproduce` and `jaxgnn report`: figures of the papers, open questions, one page of all of them."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import tyro
 
 from jaxgnn.data.errors import DataError
 from jaxgnn.evidence import reproduction as reproducing
+from jaxgnn.evidence.finding import Preset
+from jaxgnn.evidence.pages import HEADER, gather, verdicts, write_report
 from jaxgnn.host.occupied import occupied
-from jaxgnn.report.reproduction import HEADER, Preset, gather, verdicts, write_report
 from jaxgnn.report.terminal import print_table, progress_bar
 
 
@@ -25,7 +27,7 @@ class ReproduceCommand:
       names: figures or tables, or a paper for all of its.
       list: show what there is, and what it costs.
       all: every one; those whose data are not here are said to be not available.
-      preset: smoke takes seconds, cpu minutes on two cores, paper needs an accelerator.
+      preset: smoke takes seconds, cpu minutes on two cores, full needs an accelerator; "paper" is full's former name.
       out: the folder.
       json: print a summary as the last line of standard output, as JSON.
     """
@@ -33,7 +35,7 @@ class ReproduceCommand:
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     list: bool = False
     all: bool = False
-    preset: Preset = "cpu"
+    preset: Literal["smoke", "cpu", "full", "paper"] = "cpu"
     out: Path = Path("runs")
     json: bool = False
 
@@ -42,17 +44,20 @@ class ReproduceCommand:
         if self.list:
             self._print_list()
             return
+        preset: Preset = "full" if self.preset == "paper" else self.preset
+        if self.preset == "paper":
+            print("jaxgnn: note: the preset paper is called full now: its settings are ours", file=sys.stderr)
         pages = {}
         for one in reproducing.chosen(self.names, self.all):
-            folder = reproducing.folder_of(one, self.preset, self.out)
+            folder = reproducing.folder_of(one, preset, self.out)
             with occupied(folder):
                 try:
                     with progress_bar() as report:
-                        outcome = reproducing.reproduce(one, self.preset, self.out, report)
+                        outcome = reproducing.reproduce(one, preset, self.out, report)
                 except DataError as error:
                     if not self.all:
                         raise
-                    outcome = reproducing.unavailable(one, self.preset, error)
+                    outcome = reproducing.unavailable(one, preset, error)
                 except KeyboardInterrupt:
                     raise KeyboardInterrupt(f"the same command goes on from {folder / 'cells'}") from None
                 pages[one.name] = str(outcome.write(self.out))

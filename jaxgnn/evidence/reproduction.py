@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgnn.data.errors import DataError
+from jaxgnn.evidence.finding import Finding, judged
+from jaxgnn.evidence.pages import write_finding
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.storage import environment, writable_folder, write_arrays, write_json
-from jaxgnn.report.reproduction import Finding, judged, write_finding
 
-PAPERS = ("park2024", "arroyo2025", "keriven2025")
+PAPERS = ("park2024", "arroyo2025", "keriven2025", "questions")  # the last: what they leave open
 Arrays = Mapping[str, Any]
 _SIGN = "\nREPRODUCTION = "  # of a file that holds one
 
@@ -36,7 +37,8 @@ class Reproduction:
       name: PAPER/NAME, as in jaxgnn/experiments/PAPER/NAME.py.
       title: of its page.
       claim: what the paper says, in one sentence.
-      presets: a frozen dataclass of settings for "smoke" (seconds), "cpu" (minutes on two cores) and "paper".
+      presets: a frozen dataclass of settings for "smoke" (seconds), "cpu" (minutes on two cores) and, for most,
+        "full", whose settings are ours at the papers' order of size.
       cost: what a preset takes, in words, as measured.
       cells: settings -> what is to be measured: by name, functions of nothing that return arrays by name.
       show: settings and the arrays of every cell -> the finding; measures nothing.

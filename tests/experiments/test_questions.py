@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 import jaxgnn as jg
+from jaxgnn.evidence import intervals
 from jaxgnn.experiments.park2024 import predictors
 from jaxgnn.experiments.questions import architectures, common, expansion, links, normalisations
 
@@ -17,7 +18,7 @@ def rng():
 def test_rank_correlation_is_scipys_with_ties_and_infinities(rng):
     a, b = rng.integers(0, 6, (2, 40)).astype(float)
     a[3] = np.inf
-    np.testing.assert_allclose(common.spearman(a, b), stats.spearmanr(a, b).statistic, rtol=1e-12)
+    np.testing.assert_allclose(intervals.spearman(a, b), stats.spearmanr(a, b).statistic, rtol=1e-12)
 
 
 def test_partial_rank_correlation_is_the_closed_form(rng):
@@ -25,26 +26,26 @@ def test_partial_rank_correlation_is_the_closed_form(rng):
     a, b = z + rng.standard_normal(60), np.exp(z + rng.standard_normal(60))
     r = stats.spearmanr(np.stack([a, b, z], axis=1)).statistic
     expected = (r[0, 1] - r[0, 2] * r[1, 2]) / np.sqrt((1 - r[0, 2] ** 2) * (1 - r[1, 2] ** 2))
-    np.testing.assert_allclose(common.spearman(a, b, z), expected, rtol=1e-12)
+    np.testing.assert_allclose(intervals.spearman(a, b, z), expected, rtol=1e-12)
 
 
 def test_nothing_correlates_with_a_constant_or_with_what_is_held_fixed(rng):
     a, b = rng.standard_normal((2, 20))
-    assert np.isnan(common.spearman(a, np.ones(20)))
-    assert np.isnan(common.spearman(a, b, np.exp(b)))
+    assert np.isnan(intervals.spearman(a, np.ones(20)))
+    assert np.isnan(intervals.spearman(a, b, np.exp(b)))
 
 
 def test_mean_interval_is_students(rng):
     values = rng.standard_normal(7)
     expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
-    np.testing.assert_allclose(common.mean_interval(values)[1:], (expected.low, expected.high), rtol=1e-12)
-    np.testing.assert_allclose(common.mean_interval(np.append(values, np.nan)), common.mean_interval(values))
-    assert np.isnan(common.mean_interval(values[:1]).low)
+    np.testing.assert_allclose(intervals.mean_interval(values)[1:], (expected.low, expected.high), rtol=1e-12)
+    np.testing.assert_allclose(intervals.mean_interval(np.append(values, np.nan)), intervals.mean_interval(values))
+    assert np.isnan(intervals.mean_interval(values[:1]).low)
 
 
 def test_bootstrap_of_a_mean_has_the_standard_errors_width(rng):
     values = rng.standard_normal(400)
-    interval = common.bootstrap(np.mean, values)
+    interval = intervals.bootstrap(np.mean, values)
     assert interval.value == values.mean()
     np.testing.assert_allclose(interval.high - interval.low, 2 * 1.96 * values.std() / 20, rtol=0.1)
 
@@ -52,16 +53,16 @@ def test_bootstrap_of_a_mean_has_the_standard_errors_width(rng):
 def test_bootstrap_draws_whole_clusters(rng):
     values = rng.standard_normal(50)
     repeated, clusters = np.repeat(values, 4), np.repeat(np.arange(50), 4)
-    alone = common.bootstrap(np.mean, values)
-    np.testing.assert_allclose(common.bootstrap(np.mean, repeated, clusters=clusters), alone)
-    naive = common.bootstrap(np.mean, repeated)
+    alone = intervals.bootstrap(np.mean, values)
+    np.testing.assert_allclose(intervals.bootstrap(np.mean, repeated, clusters=clusters), alone)
+    naive = intervals.bootstrap(np.mean, repeated)
     assert naive.high - naive.low < 0.7 * (alone.high - alone.low)
 
 
 def test_bootstrap_within_strata_leaves_their_means_apart(rng):
     labels = np.repeat([0, 1], 200)
     values = 100.0 * labels + rng.standard_normal(400)
-    interval = common.bootstrap(np.mean, values, strata=labels)
+    interval = intervals.bootstrap(np.mean, values, strata=labels)
     np.testing.assert_allclose(interval.high - interval.low, 2 * 1.96 / 20, rtol=0.15)
 
 

@@ -3,64 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
+from jaxgnn.evidence.finding import PRESETS, SMOKE_SAYS, Finding
 from jaxgnn.host.storage import write_text
-from jaxgnn.report.claim import Claim, Shown, write_claim
+from jaxgnn.report.claim import Claim, write_claim
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
-
-Preset = Literal["smoke", "cpu", "paper"]
-PRESETS: tuple[Preset, ...] = get_args(Preset)
-Verdict = Literal["reproduced", "partly", "not reproduced", "not judged", "not available"]
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-
-_SMOKE = "The smoke preset only shows that it runs."
 
 HEADER = ("figure or table", "verdict", "preset", "time", "why")
 VALUES = ("value", "ours", "published", "difference")
-
-
-class Value(NamedTuple):
-    """One number beside the published one.
-
-    Attributes:
-      name: what it is, with data set, depth and unit.
-      ours: what was measured.
-      spread: its standard deviation over seeds, or None.
-      published: the paper's number where it is known, else None.
-    """
-
-    name: str
-    ours: float
-    spread: float | None = None
-    published: float | None = None
-
-
-class Finding(NamedTuple):
-    """What the measured cells show.
-
-    Attributes:
-      evidence: what was measured, in a sentence or two with its numbers.
-      verdict: one of VERDICTS.
-      reason: why that is the verdict, and what differs from the paper.
-      values: numbers for the table.
-      figures: by file name.
-      tables: further tables by heading.
-      notes: settings that are ours, and limits.
-    """
-
-    evidence: str
-    verdict: Verdict
-    reason: str
-    values: Sequence[Value] = ()
-    figures: Mapping[str, Shown] = {}
-    tables: Mapping[str, Table] = {}
-    notes: Sequence[str] = ()
-
-
-def judged(finding: Finding, preset: str) -> Finding:
-    """The finding as a preset allows it: settings of seconds say nothing about a paper."""
-    return finding._replace(verdict="not judged", reason=_SMOKE) if preset == "smoke" else finding
 
 
 def write_finding(
@@ -112,7 +63,7 @@ def gather(runs: Path) -> list[dict[str, Any]]:
         if not isinstance(results, dict) or results.get("preset") not in PRESETS or "outcome" not in results:
             continue
         if results["preset"] == "smoke" and results["outcome"] != "not available":
-            results |= {"outcome": "not judged", "reason": _SMOKE, "verdict": f"not judged. {_SMOKE}"}
+            results |= {"outcome": "not judged", "reason": SMOKE_SAYS, "verdict": f"not judged. {SMOKE_SAYS}"}
         rank = (PRESETS.index(results["preset"]), path.stat().st_mtime)
         if results["name"] not in best or rank > best[results["name"]][0]:
             best[results["name"]] = (rank, results | {"folder": path.parent})
