@@ -26,8 +26,8 @@ from .network.state_space import StateSpace as StateSpace
 from .training import depth_memory as depth_memory
 from .training import scale as scale
 from .training.optimisers import TrainConfig as TrainConfig
-from .training.train import SweepPoint as SweepPoint
-from .training.train import TrainResult as TrainResult
+from .training.result import SweepPoint as SweepPoint
+from .training.result import TrainResult as TrainResult
 from .training.train import make_train as make_train
 from .training.train import sweep as sweep
 from .training.train import train as train

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 
+import jax
 import pytest
 
 import jaxgnn as jg
@@ -94,3 +95,22 @@ def test_the_light_ways_out_import_nothing_heavy(argument):
     code += f"try: main([{argument!r}])\nexcept SystemExit: pass\n"
     code += "print('heavy:', *(sys.modules.keys() & {'jax', 'numpy', 'scipy', 'matplotlib', 'tyro', 'rich'}))"
     assert in_a_fresh_process(code)[-1] == "heavy:"
+
+
+def test_what_is_printed_is_sizes_not_arrays():
+    dataset = jg.load_dataset("karate")
+    graph = jg.prepare(dataset.graph)
+    task = jg.tasks.node_classification(dataset, graph)
+    model = jg.DeepGNN(depth=1, width=4, out=2)
+    result = jg.train(model, task, seeds=2, steps=2)
+    first = jax.tree.map(lambda a: a[0], result.params)
+    trace = jg.probe(model, first, graph, task.x, task.loss)
+    assert repr(dataset).startswith("Dataset(karate: 34 nodes, 156 directed edges, 34 features, 2 classes; ")
+    assert repr(graph) == "Graph(34 nodes, 156 directed edges, Propagation(34 x 34, sym, symmetric))"
+    assert repr(result).startswith("TrainResult(2 seeds: test score ")
+    assert "features=float32[2, 34, 4]" in repr(trace)
+    assert repr(jg.jacobian(*model.layer_fn(first, graph, task.x, layer=0))) == "LayerJacobian(136 x 136, float32)"
+    for value in (dataset, graph, result, trace):
+        assert len(repr(value)) < 200
+    for value in (graph, result, trace):
+        assert repr(jax.tree.map(jax.numpy.shape, value))  # where there are no arrays

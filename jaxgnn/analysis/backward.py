@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from jaxgnn.analysis.probe import Tapped, Trace, probe
 from jaxgnn.graphs.graph import Graph, components, second_eigenvalue
-from jaxgnn.host.arrays import Array
+from jaxgnn.host.arrays import Array, summary
 from jaxgnn.host.magnitude import centred_top, norm, norm_ratio, ratio, scaled, times_power, unit
 from jaxgnn.host.precision import exact_products, nan_is_a_value
 from jaxgnn.host.program import of_model
@@ -75,6 +75,9 @@ class Backward(NamedTuple):
     linear_distance: Float[Array, "L"]
     weight_grads: Float[Array, "L"]
     loss: Float[Array, ""]
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 def sizes(X: Float[Array, "n d"], graph: Graph) -> Sizes:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.sparse_features import Features, SparseFeatures
-from jaxgnn.host.arrays import Array, unshared
+from jaxgnn.host.arrays import Array, summary, unshared
 from jaxgnn.host.magnitude import norm
 from jaxgnn.host.precision import exact_products
 from jaxgnn.host.program import frozen, is_value, of_model
@@ -33,6 +33,9 @@ class Trace(NamedTuple):
     errors: Float[Array, "L n d"]
     weight_grads: Float[Array, "L"]
     loss: Float[Array, ""]
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 class Tapped(Protocol):

@@ -32,6 +32,13 @@ class Dataset(NamedTuple):
     test_mask: Bool[np.ndarray, "n"]
     files: dict[str, str]
 
+    def __repr__(self) -> str:
+        masks = {"training": self.train_mask, "validation": self.val_mask, "test": self.test_mask}
+        split = ", ".join(f"{int(np.sum(mask))} {name}" for name, mask in masks.items())
+        n, f = np.shape(self.x)
+        sizes = f"{n} nodes, {len(self.graph.senders)} directed edges, {f} features, {self.num_classes} classes"
+        return f"Dataset({self.name}: {sizes}; {self.split}: {split})"
+
 
 def graphs_tuple(senders: Int[np.ndarray, "e"], receivers: Int[np.ndarray, "e"], num_nodes: int) -> GraphsTuple:
     """One graph without node, edge or global features, its index arrays as int32 numpy arrays."""

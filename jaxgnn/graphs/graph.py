@@ -55,6 +55,12 @@ class Graph:
     khops: "Graph | None" = None
     weighted: bool = field(default=False, metadata={"static": True})
 
+    def __repr__(self) -> str:
+        shape = getattr(self.graphs_tuple.senders, "shape", None) or ("?",)
+        parts = [f"{self.num_nodes} nodes", f"{shape[-1]} directed edges", repr(self.propagation)]
+        said = {"weighted": self.weighted, "padded": self.node_mask is not None, "k-hop": self.khops is not None}
+        return f"Graph({', '.join(parts + [word for word, so in said.items() if so])})"
+
     @property
     def senders(self) -> Int[Array, "e"]:
         return self.graphs_tuple.senders

@@ -110,6 +110,10 @@ class Propagation:
     num_nodes: int = field(metadata={"static": True})
     normalisation: str = field(metadata={"static": True})
 
+    def __repr__(self) -> str:
+        kind = "symmetric" if self.backward is None else "not symmetric"
+        return f"Propagation({self.num_nodes} x {self.num_nodes}, {self.normalisation}, {kind})"
+
     @property
     def shape(self) -> tuple[int, int]:
         return (self.num_nodes, self.num_nodes)

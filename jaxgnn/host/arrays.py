@@ -15,3 +15,21 @@ def unshared(tree: Any) -> Any:
     precision of that program, and takes it for the object in programs of another precision too.
     """
     return jax.tree.map(lambda a: a.view() if isinstance(a, np.ndarray) else a, tree)
+
+
+def summary(record: Any) -> str:
+    """A NamedTuple's repr for people: arrays by dtype and shape, small values as they are."""
+    return f"{type(record).__name__}({', '.join(f'{k}={_short(v)}' for k, v in record._asdict().items())})"
+
+
+def _short(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        sizes = ", ".join(map(str, value.shape))
+        return f"{value.dtype}[{sizes}]"
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value).__name__ if type(value).__repr__ is tuple.__repr__ else repr(value)
+    if isinstance(value, dict):
+        return f"{{{len(value)} entries}}" if value else "{}"
+    return type(value).__name__

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from matfree import decomp
 from scipy.fft import dct
 
+from jaxgnn.host.arrays import summary
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.options import check_number
 from jaxgnn.host.precision import exact_products
@@ -45,6 +46,9 @@ class Density(NamedTuple):
     bias: Float[np.ndarray, "g"]
     bandwidth: float
     zero_mass: float
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 class Estimate(NamedTuple):

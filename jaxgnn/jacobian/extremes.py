@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float
 
+from jaxgnn.host.arrays import summary
 from jaxgnn.jacobian import linear
 from jaxgnn.jacobian.dense import ROUNDING, errors
 from jaxgnn.jacobian.inertia import ShiftedFactor
@@ -50,6 +51,9 @@ class Extremes(NamedTuple):
     null_dim: int | None = None
     rank_tolerance: float | None = None
     products: int = 0
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 def largest(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxgnn.host.arrays import Array
+from jaxgnn.host.arrays import Array, summary
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.options import check_whole
 from jaxgnn.host.precision import exact_products, nan_is_a_value, precision
@@ -38,6 +38,9 @@ class Lyapunov(NamedTuple):
     standard_error: Float[np.ndarray, "k"]
     history: Float[np.ndarray, "L k"]
     log_norms: Float[np.ndarray, "L+1"]
+
+    def __repr__(self) -> str:
+        return summary(self)
 
     @property
     def largest(self) -> float:

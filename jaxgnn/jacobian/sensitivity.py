@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.propagation import Propagation
-from jaxgnn.host.arrays import Array
+from jaxgnn.host.arrays import Array, summary
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.host.precision import exact_products, precision
@@ -35,6 +35,9 @@ class Sensitivity(NamedTuple):
     sources: Int[np.ndarray, "s"]
     distances: Int[np.ndarray, "s n"]
     norms: Float[np.ndarray, "s n"]
+
+    def __repr__(self) -> str:
+        return summary(self)
 
 
 class ByDistance(NamedTuple):

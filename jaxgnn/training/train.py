@@ -4,11 +4,8 @@
 over numeric options, a few steps of all runs at a time, and go on where they were interrupted.
 """
 
-import hashlib
 import itertools
-import json
 import operator
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, fields, replace
@@ -20,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float, Int
 
 from jaxgnn.host import interrupts
 from jaxgnn.host.arrays import Array, unshared
@@ -28,61 +24,20 @@ from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_whole
 from jaxgnn.host.precision import REPEATABLE, debugs_numbers, nan_is_a_value
 from jaxgnn.host.program import as_traced, is_value
-from jaxgnn.host.storage import environment, write_json, write_text
 from jaxgnn.network.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.tasks.task import Metrics, Task
 from jaxgnn.training import run, scale
-from jaxgnn.training.checkpoint import Checkpoints
 from jaxgnn.training.depth_memory import checked_model
+from jaxgnn.training.folder import NoFolder, RunFolder, restored
 from jaxgnn.training.optimisers import Hyper, TrainConfig
 from jaxgnn.training.recorder import Record, Recorder, check_record_every
+from jaxgnn.training.result import FeatureRule
+from jaxgnn.training.result import SweepPoint as SweepPoint
+from jaxgnn.training.result import TrainResult as TrainResult
 from jaxgnn.training.run import TrainState
 
 Batching = Literal["auto", "map", "vmap"]
 STEPS_AT_ONCE = 10  # in one compiled loop: progress, history, checkpoints and Ctrl-C wait for no more than this
-_SECONDS = 20.0  # between checkpoints
-
-
-@jax.tree_util.register_static
-class FeatureRule(str):
-    """What a task did to the data set's features, "row" or "raw"; no leaf of a pytree."""
-
-
-class TrainResult(NamedTuple):
-    """Results with a leading seed axis.
-
-    Attributes:
-      score: [seeds] test score at the best validation score.
-      val_score: [seeds] that validation score; NaN where a run failed before it was evaluated.
-      train_loss: [seeds] final training loss without penalties, in evaluation mode.
-      history: Metrics of the parameters before each update, each [seeds, steps done].
-      params: what `model.apply` takes, at the best validation score: model.apply(params, task.graph, task.x).
-      final_params: the same after the last step.
-      initial_params: the same before the first.
-      best_step: [seeds] the step that `params` are from.
-      failed: [seeds] whether a loss or gradient became NaN or infinite, which stopped that seed.
-      record: every layer's signals and errors every `record_every` steps; None where they are not asked for.
-      feature_rule: "row" or "raw", as `jaxgnn.tasks.node_classification` made task.x; None for other tasks.
-    """
-
-    score: Float[np.ndarray, "seeds"]
-    val_score: Float[np.ndarray, "seeds"]
-    train_loss: Float[np.ndarray, "seeds"]
-    history: Metrics
-    params: Any
-    final_params: Any
-    initial_params: Any
-    best_step: Int[np.ndarray, "seeds"]
-    failed: Bool[np.ndarray, "seeds"]
-    record: Record | None = None
-    feature_rule: FeatureRule | None = None
-
-
-class SweepPoint(NamedTuple):
-    """The options of one grid point and its result."""
-
-    options: dict[str, float]
-    result: TrainResult
 
 
 def make_train(model: DeepGNN, task: Task, config: TrainConfig) -> Callable[..., tuple[TrainState, Metrics]]:
@@ -200,9 +155,9 @@ def sweep(
         folder = None
         if out is not None:
             of_first = scale.by_first(
-                lambda: _Folder(stack.enter_context(occupied(Path(out))), described, task, tensorboard=tensorboard)
+                lambda: RunFolder(stack.enter_context(occupied(Path(out))), described, task, tensorboard=tensorboard)
             )
-            folder = of_first if scale.is_first() else _NoFolder()
+            folder = of_first if scale.is_first() else NoFolder()
         debugged = debugs_numbers()
         stack.enter_context(nan_is_a_value())  # of steps not taken; a step that fails is looked for here
         stack.enter_context(runs.code())
@@ -259,7 +214,7 @@ class _Runs(NamedTuple):
     mesh: Mesh | None
 
     def drive(
-        self, folder: "_Folder | _NoFolder | None", progress, stop: interrupts.Stop, *, debugged: bool
+        self, folder: "RunFolder | NoFolder | None", progress, stop: interrupts.Stop, *, debugged: bool
     ) -> tuple[Any, Any, Metrics, Record | None]:
         """The states before the first step and after the last, the history [runs, steps done], and the record.
 
@@ -278,8 +233,8 @@ class _Runs(NamedTuple):
         def kept(states: TrainState) -> tuple[Any, ...]:
             return (states, history) if recorder is None else (states, history, recorder.samples)
 
-        if folder is not None and (restored := _restored(folder, kept(place.get(states)))) is not None:
-            done, (states, history, *samples) = restored
+        if folder is not None and (found := restored(folder, kept(place.get(states)))) is not None:
+            done, (states, history, *samples) = found
             states = place.put(states)
             if recorder is not None:
                 recorder.samples = samples[0]
@@ -405,114 +360,3 @@ def _require_finite(failed: np.ndarray, done: int) -> None:
     if failed.any():
         run = int(np.argmax(failed))
         raise FloatingPointError(f"run {run}: a loss or a gradient is not finite within the first {done} steps")
-
-
-def _restored(folder: "_Folder | _NoFolder", like: Any) -> tuple[int, Any] | None:
-    """The last checkpoint in all processes, read by the first."""
-    found = scale.by_first(lambda: folder.restore(like))
-    step = int(scale.from_first(np.asarray(-1 if found is None else found[0])))
-    return None if step < 0 else (step, scale.from_first(like if found is None else found[1]))
-
-
-class _NoFolder:
-    """What a process does that is not the first: nothing."""
-
-    def restore(self, like: Any) -> None:
-        return None
-
-    def append(self, done: int, metrics: Metrics) -> None:
-        pass
-
-    def due(self) -> bool:
-        return False
-
-    def save(self, step: int, tree: Any, *, at_once: bool) -> None:
-        pass
-
-
-class _Folder:
-    """config.json, history.jsonl and checkpoints/ of a run, in a folder that is this process's.
-
-    The checkpoints hold everything: the other two files are for people, and written anew from them.
-    """
-
-    def __init__(self, folder: Path, config: dict[str, Any], task: Task, *, tensorboard: bool):
-        config = config | environment()
-        digest = hashlib.sha256(json.dumps(_without_count(config), sort_keys=True).encode())
-        digest.update(str(jax.tree.structure(task)).encode())  # the metric, the loss and whatever else is no array
-        for array in map(np.asarray, jax.tree.leaves(task)):
-            digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        self._config, self._config_file = config, folder / "config.json"
-        if not (folder / "checkpoints").exists():
-            self._require_own_config()
-        self._checkpoints = Checkpoints(folder / "checkpoints", digest.hexdigest())
-        self._history = folder / "history.jsonl"
-        self._writer = _tensorboard(folder / "tensorboard") if tensorboard else None
-        self._saved = time.monotonic()
-
-    def restore(self, like: Any) -> tuple[int, Any] | None:
-        """The last checkpoint, and config.json and history.jsonl as it has them; refuses a folder of another run."""
-        restored = self._checkpoints.restore(like)
-        lines = []
-        if restored is None:
-            self._require_own_config()
-        else:
-            done, (_, history, *_) = restored
-            lines = _lines(0, Metrics(*(m[:, :done] for m in history)))
-        write_json(self._config_file, self._config)
-        write_text(self._history, "".join(lines))
-        return restored
-
-    def _require_own_config(self) -> None:
-        """Raises ValueError where there is a config.json that is not a run's, or damaged."""
-        if not self._config_file.exists():
-            return
-        try:
-            config = json.loads(self._config_file.read_bytes())
-        except ValueError:
-            config = None
-        if not isinstance(config, dict) or "grid" not in config:
-            raise ValueError(f"{self._config_file} is not of a run of jaxgnn; choose another folder or remove it")
-
-    def append(self, done: int, metrics: Metrics) -> None:
-        """Adds steps `done` and on to the history."""
-        with self._history.open("a", encoding="utf-8") as file:
-            file.write("".join(_lines(done, metrics)))
-        if self._writer is not None:
-            for name, values in metrics._asdict().items():
-                for number, row in enumerate(values):
-                    for i, value in enumerate(row):
-                        self._writer.add_scalar(f"{name}/run_{number}", value, done + i)
-            self._writer.flush()
-
-    def due(self) -> bool:
-        """Whether the last checkpoint is some time ago."""
-        return time.monotonic() - self._saved > _SECONDS
-
-    def save(self, step: int, tree: Any, *, at_once: bool) -> None:
-        """A checkpoint, if the last one is some time ago or at once."""
-        if at_once or self.due():
-            self._checkpoints.save(step, tree)
-            self._saved = time.monotonic()
-
-
-def _without_count(config: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run another one: how many devices there are does not."""
-    return config | {"device": {name: value for name, value in config["device"].items() if name != "count"}}
-
-
-def _lines(start: int, metrics: Metrics) -> list[str]:
-    """One line of JSON a step: its number and every metric's values, one a run; null where not finite."""
-    lines = []
-    for i in range(metrics.train_loss.shape[1]):
-        numbers = {k: [float(v) if np.isfinite(v) else None for v in m[:, i]] for k, m in metrics._asdict().items()}
-        lines.append(json.dumps({"step": start + i} | numbers) + "\n")
-    return lines
-
-
-def _tensorboard(folder: Path) -> Any:
-    try:
-        from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise ValueError("tensorboard=True needs tensorboardX: python -m pip install 'jaxgnn[tensorboard]'") from None
-    return SummaryWriter(str(folder))

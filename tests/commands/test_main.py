@@ -373,11 +373,9 @@ def test_the_page_of_a_training_is_self_contained(trained):
 
 def test_a_training_that_was_killed_goes_on_to_the_same_results(trained, tmp_path):
     """kill -9 after a checkpoint and some steps more; the same command then, in another process."""
-    code = "import os, signal, sys, jaxgnn.training.train, jaxgnn.commands.main; "
-    code += "train = sys.modules['jaxgnn.training.train']; "
-    code += "train._SECONDS = -1.0; "
-    code += "save = train._Folder.save; kill = lambda: os.kill(os.getpid(), signal.SIGKILL); "
-    code += "train._Folder.save = lambda self, step, tree, at_once: "
+    code = "import os, signal, sys, jaxgnn.commands.main; from jaxgnn.training import folder; folder._SECONDS = -1.0; "
+    code += "save = folder.RunFolder.save; kill = lambda: os.kill(os.getpid(), signal.SIGKILL); "
+    code += "folder.RunFolder.save = lambda self, step, tree, at_once: "
     code += "save(self, step, tree, at_once=True) if step < 20 else kill(); jaxgnn.commands.main.main(sys.argv[1:])"
     arguments = [*TRAIN, "--out", str(tmp_path / "run")]
     # Where nothing but the installed package can be imported, as in the run that it is compared with.

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxgnn as jg
 from jaxgnn.graphs.partition import partitioned
+from jaxgnn.training import folder
 from jaxgnn.training.scale import Runs, spread
 
 SHAPES = ((2, 2), (4, 2), (8, 1), (1, 8))
@@ -58,7 +58,7 @@ def test_training_gives_the_same_numbers(seeds, nodes, model, task, alone):
 
 
 def test_a_run_goes_on_across_meshes(model, task, alone, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["jaxgnn.training.train"], "_SECONDS", -1.0)  # a checkpoint every ten steps
+    monkeypatch.setattr(folder, "_SECONDS", -1.0)  # a checkpoint every ten steps
 
     def stop_at(last):
         def stop(done):

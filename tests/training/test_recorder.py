@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from functools import partial
 
 import jax
@@ -12,9 +11,9 @@ from jax.tree_util import Partial
 
 import jaxgnn as jg
 from jaxgnn.data import csbm
+from jaxgnn.training import folder as module
 from jaxgnn.training.recorder import _sample, measure
 
-module = sys.modules["jaxgnn.training.train"]  # jaxgnn.training.train is the function
 DATA = csbm(num_nodes=30, num_features=4, train_per_class=4, average_degree=4.0)
 TASK = jg.tasks.node_classification(DATA, jg.prepare(DATA.graph))
 MODEL = jg.DeepGNN(layer="gcn", depth=3, width=4, out=3, activation="tanh")

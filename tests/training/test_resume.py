@@ -18,8 +18,8 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.data import csbm
+from jaxgnn.training import folder as module
 
-module = sys.modules["jaxgnn.training.train"]  # jaxgnn.training.train is the function
 STEPS = 45
 ENDS = [10, 20, 30, 40, 45]  # where progress is told and a checkpoint can be
 
@@ -274,7 +274,7 @@ def test_two_runs_in_one_folder_are_refused_and_the_first_goes_on(whole, tmp_pat
 
 
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(whole, tmp_path, every_chunk, monkeypatch):
-    append = module._Folder.append
+    append = module.RunFolder.append
 
     def full(self, done, metrics):
         if done == 20:
@@ -283,10 +283,10 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(whole, tmp_path, ever
             raise OSError(errno.ENOSPC, "No space left on device", str(self._history))
         append(self, done, metrics)
 
-    monkeypatch.setattr(module._Folder, "append", full)
+    monkeypatch.setattr(module.RunFolder, "append", full)
     with pytest.raises(OSError, match="No space left"):
         train(tmp_path)
-    monkeypatch.setattr(module._Folder, "append", append)
+    monkeypatch.setattr(module.RunFolder, "append", append)
     result = train(tmp_path)
     assert_same_bits(result, whole)
     assert_history_is_whole(tmp_path, result)
@@ -314,7 +314,7 @@ def test_a_history_that_was_removed_is_written_again(whole, tmp_path, every_chun
 def test_a_finished_run_called_again_trains_nothing(whole, tmp_path, monkeypatch):
     train(tmp_path)
     before = (tmp_path / "history.jsonl").read_bytes()
-    monkeypatch.setattr(module, "_advance", None)
+    monkeypatch.setattr("jaxgnn.training.train._advance", None)
     seen = []
     assert_same_bits(train(tmp_path, seen.append), whole)
     assert seen == [STEPS]
@@ -389,7 +389,7 @@ def test_other_options_in_the_same_folder_are_refused(tmp_path, case):
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(whole, tmp_path):
     """kill -9 at three random moments, which fall into steps, into the history and into checkpoints."""
     steps = 2000
-    code = "import runpy, sys, jaxgnn; sys.modules['jaxgnn.training.train']._SECONDS = -1.0; "
+    code = "import runpy, sys, jaxgnn.training.folder; jaxgnn.training.folder._SECONDS = -1.0; "
     code += f"train = runpy.run_path({__file__!r})['train']; "
     code += f"train(sys.argv[1], lambda done: print(done, flush=True), steps={steps})"
     folder = tmp_path / "run"

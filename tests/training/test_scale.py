@@ -19,11 +19,11 @@ TRAIN = ["train", *NETWORK, "--seeds", "2", "--steps", "30"]
 # `jaxgnn` with a checkpoint every ten steps; the process whose number comes first is killed after that of step 20.
 KILLED = """
 import os, signal, sys, jaxgnn.commands.main
+from jaxgnn.training import folder as folders
 victim, arguments = sys.argv[1], sys.argv[2:]
-train = sys.modules["jaxgnn.training.train"]
-train._SECONDS = -1.0
+folders._SECONDS = -1.0
 number = arguments[arguments.index("--process") + 1]
-folder = train._Folder if number == "0" else train._NoFolder
+folder = folders.RunFolder if number == "0" else folders.NoFolder
 save = folder.save
 def and_die(self, step, tree, *, at_once):
     save(self, step, tree, at_once=at_once)

@@ -40,7 +40,7 @@ FAULTS: tuple[Fault, ...] = (
         ("train = np.asarray(self.train_mask, bool)", "train = ..."),
     ),
     *faults(
-        "jaxgnn/commands/train.py",
+        "jaxgnn/commands/setting.py",
         "tests/commands/test_train.py -k 'features or bits'",
         ('"features": self.features, ', ""),
     ),

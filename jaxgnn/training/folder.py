@@ -1,0 +1,128 @@
+"""The folder of a training run: config.json, history.jsonl, checkpoints."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxgnn.host.storage import environment, write_json, write_text
+from jaxgnn.tasks.task import Metrics, Task
+from jaxgnn.training import scale
+from jaxgnn.training.checkpoint import Checkpoints
+
+_SECONDS = 20.0  # between checkpoints
+
+
+class RunFolder:
+    """config.json, history.jsonl and checkpoints/ of a run, in a folder that is this process's.
+
+    The checkpoints hold everything: the other two files are for people, and written anew from them.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any], task: Task, *, tensorboard: bool):
+        config = config | environment()
+        digest = hashlib.sha256(json.dumps(_without_count(config), sort_keys=True).encode())
+        digest.update(str(jax.tree.structure(task)).encode())  # the metric, the loss and whatever else is no array
+        for array in map(np.asarray, jax.tree.leaves(task)):
+            digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        self._config, self._config_file = config, folder / "config.json"
+        if not (folder / "checkpoints").exists():
+            self._require_own_config()
+        self._checkpoints = Checkpoints(folder / "checkpoints", digest.hexdigest())
+        self._history = folder / "history.jsonl"
+        self._writer = _tensorboard(folder / "tensorboard") if tensorboard else None
+        self._saved = time.monotonic()
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """The last checkpoint, and config.json and history.jsonl as it has them; refuses a folder of another run."""
+        restored = self._checkpoints.restore(like)
+        lines = []
+        if restored is None:
+            self._require_own_config()
+        else:
+            done, (_, history, *_) = restored
+            lines = _lines(0, Metrics(*(m[:, :done] for m in history)))
+        write_json(self._config_file, self._config)
+        write_text(self._history, "".join(lines))
+        return restored
+
+    def _require_own_config(self) -> None:
+        """Raises ValueError where there is a config.json that is not a run's, or damaged."""
+        if not self._config_file.exists():
+            return
+        try:
+            config = json.loads(self._config_file.read_bytes())
+        except ValueError:
+            config = None
+        if not isinstance(config, dict) or "grid" not in config:
+            raise ValueError(f"{self._config_file} is not of a run of jaxgnn; choose another folder or remove it")
+
+    def append(self, done: int, metrics: Metrics) -> None:
+        """Adds steps `done` and on to the history."""
+        with self._history.open("a", encoding="utf-8") as file:
+            file.write("".join(_lines(done, metrics)))
+        if self._writer is not None:
+            for name, values in metrics._asdict().items():
+                for number, row in enumerate(values):
+                    for i, value in enumerate(row):
+                        self._writer.add_scalar(f"{name}/run_{number}", value, done + i)
+            self._writer.flush()
+
+    def due(self) -> bool:
+        """Whether the last checkpoint is some time ago."""
+        return time.monotonic() - self._saved > _SECONDS
+
+    def save(self, step: int, tree: Any, *, at_once: bool) -> None:
+        """A checkpoint, if the last one is some time ago or at once."""
+        if at_once or self.due():
+            self._checkpoints.save(step, tree)
+            self._saved = time.monotonic()
+
+
+class NoFolder:
+    """What a process does that is not the first: nothing."""
+
+    def restore(self, like: Any) -> None:
+        return None
+
+    def append(self, done: int, metrics: Metrics) -> None:
+        pass
+
+    def due(self) -> bool:
+        return False
+
+    def save(self, step: int, tree: Any, *, at_once: bool) -> None:
+        pass
+
+
+def restored(folder: "RunFolder | NoFolder", like: Any) -> tuple[int, Any] | None:
+    """The last checkpoint in all processes, read by the first."""
+    found = scale.by_first(lambda: folder.restore(like))
+    step = int(scale.from_first(np.asarray(-1 if found is None else found[0])))
+    return None if step < 0 else (step, scale.from_first(like if found is None else found[1]))
+
+
+def _without_count(config: dict[str, Any]) -> dict[str, Any]:
+    """What makes a run another one: how many devices there are does not."""
+    return config | {"device": {name: value for name, value in config["device"].items() if name != "count"}}
+
+
+def _lines(start: int, metrics: Metrics) -> list[str]:
+    """One line of JSON a step: its number and every metric's values, one a run; null where not finite."""
+    lines = []
+    for i in range(metrics.train_loss.shape[1]):
+        numbers = {k: [float(v) if np.isfinite(v) else None for v in m[:, i]] for k, m in metrics._asdict().items()}
+        lines.append(json.dumps({"step": start + i} | numbers) + "\n")
+    return lines
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ValueError("tensorboard=True needs tensorboardX: python -m pip install 'jaxgnn[tensorboard]'") from None
+    return SummaryWriter(str(folder))
