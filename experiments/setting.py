@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 import jaxgnn as jg
-from jaxgnn.graphs.graph import second_eigenvalue
+from jaxgnn.graphs.connectivity import second_eigenvalue
 
 MARGIN = 0.05  # of accuracy above the most frequent class: what verdicts count as trained
 

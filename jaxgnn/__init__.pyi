@@ -8,9 +8,9 @@ from .analysis.probe import probe as probe
 from .data import Dataset as Dataset
 from .data import largest_component as largest_component
 from .data import load_dataset as load_dataset
+from .graphs.connectivity import components as components
 from .graphs.graph import Graph as Graph
-from .graphs.graph import components as components
-from .graphs.graph import prepare as prepare
+from .graphs.prepare import prepare as prepare
 from .graphs.propagation import Propagation as Propagation
 from .graphs.rewiring import balanced_forman as balanced_forman
 from .graphs.rewiring import fosr as fosr

@@ -14,7 +14,8 @@ from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, Part, of_run, panels, part, ssm
 from jaxgnn.experiments.setting import drawn
-from jaxgnn.graphs.graph import Graph, second_eigenvalue
+from jaxgnn.graphs.connectivity import second_eigenvalue
+from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.rewiring import fosr, sdrf
 from jaxgnn.jacobian import by_distance, sensitivity, sensitivity_bound
 from jaxgnn.jacobian.sensitivity import ByDistance, Sensitivity

@@ -14,7 +14,9 @@ import jaxgnn as jg
 from jaxgnn.analysis.stationary import norm_preserving
 from jaxgnn.data import Dataset
 from jaxgnn.data.dataset import graphs_tuple
-from jaxgnn.graphs.graph import Graph, Normalisation, second_eigenvalue
+from jaxgnn.graphs.connectivity import second_eigenvalue
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.graphs.normalisation import Normalisation
 from jaxgnn.tasks.node_classification import masked_cross_entropy
 from jaxgnn.tasks.objectives import constant_loss
 

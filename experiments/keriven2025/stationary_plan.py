@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgnn.experiments.keriven2025.networks import REMEDIES, Setting
-from jaxgnn.graphs.graph import Normalisation
+from jaxgnn.graphs.normalisation import Normalisation
 
 
 @dataclass(frozen=True)

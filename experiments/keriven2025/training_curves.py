@@ -13,7 +13,7 @@ from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import dataset
 from jaxgnn.experiments.setting import mean_std
-from jaxgnn.graphs.graph import second_eigenvalue
+from jaxgnn.graphs.connectivity import second_eigenvalue
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 

@@ -35,7 +35,7 @@ from jaxgnn.evidence.intervals import Interval
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
 from jaxgnn.experiments.questions.common import Layers
-from jaxgnn.graphs.graph import second_eigenvalue
+from jaxgnn.graphs.connectivity import second_eigenvalue
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table

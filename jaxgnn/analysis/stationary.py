@@ -11,7 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxgnn.graphs.graph import Graph, components
+from jaxgnn.graphs.connectivity import components
+from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.magnitude import host_exponents
 

@@ -15,7 +15,8 @@ import tyro
 from jax.tree_util import Partial
 
 from jaxgnn import layers
-from jaxgnn.analysis.backward import Backward, Geometry, Line, Lines, backward_analysis, geometry, lines
+from jaxgnn.analysis.backward import Backward, backward_analysis
+from jaxgnn.analysis.theory_lines import Geometry, Line, Lines, geometry, lines
 from jaxgnn.analysis.verdict import verdict
 from jaxgnn.commands.setting import DataConfig, ModelConfig, network
 from jaxgnn.host.arrays import Array

@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 
 from jaxgnn import data
 from jaxgnn.graphs import rewiring
-from jaxgnn.graphs.graph import Normalisation, prepare
+from jaxgnn.graphs.normalisation import Normalisation
+from jaxgnn.graphs.prepare import prepare
 from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.layers import LAYERS
 from jaxgnn.network.model import DeepGNN

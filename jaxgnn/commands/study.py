@@ -16,7 +16,9 @@ import tyro
 
 from jaxgnn.commands.study_cell import arrays_of_cell, spectrum_said
 from jaxgnn.data import load_dataset
-from jaxgnn.graphs.graph import Normalisation, components, prepare, second_eigenvalue
+from jaxgnn.graphs.connectivity import components, second_eigenvalue
+from jaxgnn.graphs.normalisation import Normalisation
+from jaxgnn.graphs.prepare import prepare
 from jaxgnn.host.cores import chosen_cores, side_by_side
 from jaxgnn.host.memory import host_bytes, require_memory
 from jaxgnn.host.occupied import occupied

@@ -1,1 +1,1 @@
-"""Graphs as the layers see them: `graph.prepare`, the propagation matrix P as an operator, rewiring, partitions."""
+"""Graphs as the layers see them: `prepare.prepare`, the propagation matrix P as an operator, rewiring, partitions."""

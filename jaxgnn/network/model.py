@@ -8,23 +8,18 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float
 
 from jaxgnn.graphs.graph import Graph
-from jaxgnn.graphs.segment import segment_max, segment_sum
 from jaxgnn.graphs.sparse_features import Features, Linear, SparseFeatures
 from jaxgnn.host.arrays import Array
-from jaxgnn.host.options import check_flag, check_known, check_number, check_whole
-from jaxgnn.host.precision import HALF
-from jaxgnn.host.remat import check_remat
 from jaxgnn.layers import LAYERS
 from jaxgnn.network import state_space
-from jaxgnn.network.bounds import BOUNDS
 from jaxgnn.network.dynamics import Dynamics, dynamics, lipschitz
 from jaxgnn.network.layer_function import Inputs, Step, layer_function, scan_function, segment_function
-from jaxgnn.network.norms import NORMS
-from jaxgnn.network.residuals import RESIDUALS, Residual
+from jaxgnn.network.options import complete
+from jaxgnn.network.pooling import pooled
+from jaxgnn.network.residuals import RESIDUALS
 from jaxgnn.network.stack import (
     ACTIVATIONS,
     INITIALISERS,
@@ -40,9 +35,6 @@ from jaxgnn.network.stack import (
     scan_blocks,
 )
 
-JUMPING = ("last", "sum", "max")
-ENDS = ("linear", "layer")
-POOLING = ("none", "sum", "mean", "max")
 SCALED = ("scaled", "initial", "graphcon")  # the residual rules that use residual_scale
 # Kept as arrays in the collection "constants": one compiled program serves every value of them.
 NUMBERS = ("bound_c", "residual_scale", "modulus")
@@ -131,60 +123,7 @@ class DeepGNN(nn.Module):
     compute_dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if isinstance(self.layer, str):
-            check_known("layer", self.layer, LAYERS)
-        elif not (
-            isinstance(self.layer, nn.Module) or (isinstance(self.layer, type) and issubclass(self.layer, nn.Module))
-        ):
-            raise ValueError(
-                f"layer={self.layer!r} is no layer: allowed are {', '.join(LAYERS)}, a Linen class or instance"
-            )
-        left = tuple(name for name in ("activation", "residual", "residual_scale") if getattr(self, name) is None)
-        object.__setattr__(self, "_left", left)
-        for name, kind in RESIDUALS.items():  # a rule without options of its own is what its name says
-            if type(self.residual) is kind and not Recipe.of(self.residual).options:
-                object.__setattr__(self, "residual", name)
-        defaults = {"activation": "relu", "residual": "none"} | self._layer_defaults()
-        for option, value in defaults.items():
-            if option in left:
-                object.__setattr__(self, option, value)
-        known = {"activation": ACTIVATIONS, "bound": BOUNDS, "init_weights": INITIALISERS}
-        known |= {"jumping": JUMPING, "ends": ENDS, "pool": POOLING, "compute_dtype": ("float32", *HALF)}
-        if not isinstance(self.residual, Residual):
-            known["residual"] = RESIDUALS
-        if not isinstance(self.norm, nn.Module):
-            known["norm"] = NORMS
-        for option, allowed in known.items():
-            check_known(option, getattr(self, option), allowed)
-        if self.residual_scale is None:
-            object.__setattr__(self, "residual_scale", residual_rule(self.residual).scale)
-        for option in ("depth", "width", "out"):
-            check_whole(option, getattr(self, option), least=2 if option == "depth" and self.ends == "layer" else 1)
-        for option in ("khop", "share_weights", "bias"):
-            check_flag(option, getattr(self, option))
-        check_number("bound_c", self.bound_c, lambda v: 0 < v < np.inf, "finite numbers above 0")
-        if not isinstance(self.ssm, state_space.StateSpace):
-            raise ValueError(f"ssm={self.ssm!r}: allowed is a StateSpace")
-        if self.bias and not isinstance(self.layer, nn.Module):
-            kind, options = self._layer_options()
-            if "use_bias" not in options:
-                raise ValueError(f"bias=True: the layer {kind.__name__} has no bias (no option use_bias)")
-        finite = "finite numbers of 0 and more"
-        check_number("residual_scale", self.residual_scale, lambda v: 0 <= v < np.inf, finite)
-        for option in ("dropout", "input_dropout", "dropedge"):
-            check_number(option, getattr(self, option), lambda v: 0 <= v < 1, "0 and more, below 1")
-        check_remat(self.remat)
-        if self.ends == "layer":
-            kind, options = self._layer_options()
-            parameters = inspect.signature(kind.__call__).parameters
-            square = getattr(kind, "square", False)
-            if square or "features" not in options or {"x0", "index"} & set(parameters):
-                raise ValueError(
-                    f'ends="layer" needs a layer that maps any number of features to `features`, without x0 and index: '
-                    f"{kind.__name__} does not"
-                )
-            if self.pool != "none":
-                raise ValueError(f'ends="layer" reads nodes out: pool={self.pool!r} goes with ends="linear"')
+        complete(self)
         super().__post_init__()
 
     def setup(self) -> None:
@@ -405,17 +344,3 @@ class DeepGNN(nn.Module):
 
 _NORMS_WITHOUT_STATE = ("none", "layer", "group", "pairnorm", "mean_subtraction")
 _BLOCK_OPTIONS = tuple(name for name in Block.__dataclass_fields__ if name not in ("parent", "name"))
-
-
-def pooled(graph: Graph, X: Float[Array, "n d"], pool: str) -> Float[Array, "m d"]:
-    """Sum, mean or maximum over each graph's nodes, [graphs, d], padding left out; X itself for "none"."""
-    if pool == "none":
-        return X
-    graphs, count = graph.graph_of_nodes, graph.graphs_tuple.n_node.shape[0]
-    mask = jnp.ones((X.shape[0], 1), X.dtype) if graph.node_mask is None else jnp.asarray(graph.node_mask)[:, None]
-    if pool == "max":
-        return segment_max(jnp.where(mask > 0, X, -jnp.inf), graphs, count, sorted=True)
-    total = segment_sum(X * mask.astype(X.dtype), graphs, count, sorted=True)
-    if pool == "sum":
-        return total
-    return total / jnp.maximum(segment_sum(mask.astype(X.dtype), graphs, count, sorted=True), 1)

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxgnn.data.random_graphs import Disconnected, RandomGraphs, random_graphs, shortest_paths
-from jaxgnn.graphs.graph import Normalisation, prepare
+from jaxgnn.graphs.normalisation import Normalisation
+from jaxgnn.graphs.prepare import prepare
 from jaxgnn.host.options import check_known, check_whole, checked_list
 from jaxgnn.tasks.graph_transfer import checked_seed, split_of
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs

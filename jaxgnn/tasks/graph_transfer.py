@@ -6,7 +6,9 @@ import networkx as nx
 import numpy as np
 from jaxtyping import Int
 
-from jaxgnn.graphs.graph import Graph, Normalisation, prepare
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.graphs.normalisation import Normalisation
+from jaxgnn.graphs.prepare import prepare
 from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
 

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
-from jaxgnn.graphs.graph import Graph, Normalisation, prepare
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.graphs.normalisation import Normalisation
+from jaxgnn.graphs.prepare import prepare
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_known, check_whole, shown
 from jaxgnn.tasks.checks import (

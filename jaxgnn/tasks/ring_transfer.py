@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from jaxgnn.graphs.graph import Normalisation
+from jaxgnn.graphs.normalisation import Normalisation
 from jaxgnn.host.options import check_known, check_whole, checked_list
 from jaxgnn.tasks.graph_transfer import checked_seed, split_of, transfer_graph
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs

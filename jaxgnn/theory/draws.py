@@ -11,7 +11,9 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float
 
-from jaxgnn.graphs.graph import Graph, Normalisation, prepare
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.graphs.normalisation import Normalisation
+from jaxgnn.graphs.prepare import prepare
 from jaxgnn.host.arrays import Array
 from jaxgnn.network.model import DeepGNN
 from jaxgnn.network.state_space import StateSpace

@@ -10,8 +10,9 @@ import pytest
 from jax.tree_util import Partial
 
 import jaxgnn as jg
-from jaxgnn.analysis.backward import geometry, lines, sizes, sizes_off, slopes
-from jaxgnn.graphs.graph import second_eigenvalue
+from jaxgnn.analysis.backward import sizes, sizes_off, slopes
+from jaxgnn.analysis.theory_lines import geometry, lines
+from jaxgnn.graphs.connectivity import second_eigenvalue
 from jaxgnn.tasks.padding import stacked
 
 SLOPE = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn.analysis.backward import Line, Lines
+from jaxgnn.analysis.theory_lines import Line, Lines
 from jaxgnn.analysis.verdict import verdict
 from jaxgnn.commands.main import main
 from jaxgnn.commands.probe import ProbeConfig, Probing, _theory

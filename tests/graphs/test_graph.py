@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 import jaxgnn as jg
 import jaxgnn.host.memory
-from jaxgnn.graphs.graph import second_eigenvalue
+from jaxgnn.graphs.connectivity import second_eigenvalue
 
 
 def matrix(edges, normalisation, **options):

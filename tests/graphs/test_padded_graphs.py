@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn.analysis.backward import geometry
+from jaxgnn.analysis.theory_lines import geometry
 from jaxgnn.jacobian import by_distance
 from jaxgnn.layers import LAYERS
 from jaxgnn.network.norms import NORMS

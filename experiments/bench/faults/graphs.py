@@ -4,7 +4,7 @@ from jaxgnn.experiments.bench.faults.fault import Fault, faults
 
 FAULTS: tuple[Fault, ...] = (
     *faults(
-        "jaxgnn/graphs/graph.py",
+        "jaxgnn/graphs/connectivity.py",
         "tests/graphs/test_graph.py -k second_eigenvalue",
         ('which="LM"', 'which="LA"'),
         ("np.sort(moduli)[-2]", "np.sort(moduli)[-1]"),
@@ -29,7 +29,7 @@ FAULTS: tuple[Fault, ...] = (
         ("pattern.nnz - pattern.multiply(back).nnz", "pattern.nnz"),
     ),
     *faults(
-        "jaxgnn/graphs/graph.py",
+        "jaxgnn/graphs/prepare.py",
         "tests/graphs/test_edge_list.py",
         ("graphs = np.flatnonzero(n_node)", "graphs = np.arange(n_node.size)"),
         ("n_node.size > 1 and n_node[-1] == 0", "n_node[-1] == 0"),
@@ -39,8 +39,12 @@ FAULTS: tuple[Fault, ...] = (
         "jaxgnn/graphs/graph.py",
         "tests/graphs/test_graph.py -k 'hops_go_round or test_aggregate or components_are_weak'",
         ("index % hops", "jnp.minimum(index, hops - 1)"),
-        ("directed=False)[1]", "connection='strong')[1]"),
         ("messages if mask is None else messages * mask", "messages"),
+    ),
+    *faults(
+        "jaxgnn/graphs/connectivity.py",
+        "tests/graphs/test_graph.py -k components_are_weak",
+        ("directed=False)[1]", "connection='strong')[1]"),
     ),
     *faults(
         "jaxgnn/graphs/propagation.py",
