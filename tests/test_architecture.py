@@ -104,7 +104,7 @@ def test_the_levels_between_rooms():
 
 
 def test_jraph_stays_behind_the_graph():
-    allowed = {PACKAGE / "graphs" / f"{name}.py" for name in ("segment", "graph", "prepare")} | {
+    allowed = {PACKAGE / "graphs" / f"{name}.py" for name in ("segment", "graph", "prepare", "connectivity")} | {
         PACKAGE / "data" / "dataset.py"
     }
     assert {path for path in FILES if any(is_part(name, "jraph") for name in imported(path))} <= allowed

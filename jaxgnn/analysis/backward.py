@@ -21,8 +21,6 @@ from jaxgnn.host.precision import exact_products, nan_is_a_value
 from jaxgnn.host.program import of_model
 from jaxgnn.network.norms import centred, row_mean
 
-# rho(t v) = rho(t) v for v > 0: the columns that are multiples of a positive vector stay so.
-
 
 class Sizes(NamedTuple):
     """How large and how smooth signals are, each [...]: of one signal, or of one a layer.
