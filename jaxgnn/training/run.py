@@ -63,7 +63,7 @@ def start(model: DeepGNN, config: TrainConfig, task: Task, key: Array, hyper: Hy
 
 
 def step(
-    model: DeepGNN, config: TrainConfig, task: Task, hyper: Hyper, state: TrainState
+    model: DeepGNN, config: TrainConfig, task: Task, hyper: Hyper, state: TrainState, *, branches: bool = True
 ) -> tuple[TrainState, Metrics]:
     """One update, and the metrics of the parameters before it (NaN at a step that is not evaluated)."""
     batch = task.batch(jax.random.fold_in(state.key, _BATCHES), state.step)
@@ -83,7 +83,7 @@ def step(
     if config.evaluate_every == 1:
         metrics = current()
     else:
-        metrics = jax.lax.cond(state.step % config.evaluate_every == 0, current, nothing)
+        metrics = _either(state.step % config.evaluate_every == 0, current, nothing, branches=branches)
     failed = ~(jnp.isfinite(loss) & jax.tree.reduce(jnp.logical_and, jax.tree.map(_finite, gradients)))
 
     found = better(task, metrics, state.best.metrics) & ~failed
@@ -101,17 +101,36 @@ def step(
 
 
 def steps(
-    model: DeepGNN, config: TrainConfig, task: Task, total: Any, hyper: Hyper, state: TrainState, *, length: int
+    model: DeepGNN,
+    config: TrainConfig,
+    task: Task,
+    total: Any,
+    hyper: Hyper,
+    state: TrainState,
+    *,
+    length: int,
+    branches: bool = True,
 ) -> tuple[TrainState, Metrics]:
-    """`length` steps of one run, without effect once it has stopped or has done `total` of them."""
+    """`length` steps of one run, without effect once it has stopped or has done `total` of them.
+
+    Without `branches` such a step is computed all the same, and not taken.
+    """
 
     def one(state, _):
         # One run after another, a step without effect costs nothing; side by side, `cond` becomes a selection.
-        proceed = partial(step, model, config, task, hyper)
-        return jax.lax.cond(state.stopped | (state.step >= total), lambda s: (s, nothing()), proceed, state)
+        proceed = partial(step, model, config, task, hyper, branches=branches)
+        idle = state.stopped | (state.step >= total)
+        return _either(idle, lambda s: (s, nothing()), proceed, state, branches=branches)
 
     with config.products():
         return jax.lax.scan(one, state, length=length)
+
+
+def _either(condition: Array, yes: Callable, no: Callable, *operands: Any, branches: bool) -> Any:
+    """One of two functions' results; without `branches` both are computed."""
+    if branches:
+        return jax.lax.cond(condition, yes, no, *operands)
+    return select(condition, yes(*operands), no(*operands))
 
 
 def evaluate(model: DeepGNN, task: Task, params: Any, variables: Any) -> Metrics:

@@ -171,6 +171,11 @@ class Runs(NamedTuple):
     devices: Mesh | None
     count: int
 
+    @property
+    def exchanging(self) -> bool:
+        """Whether devices exchange rows: a branch that one run takes and another not would part them."""
+        return self.devices is not None and self.devices.shape["nodes"] > 1
+
     def put(self, tree: T) -> T:
         """A tree of [count, ...] on the mesh; the last run is repeated."""
         devices = self.devices
@@ -194,16 +199,19 @@ class Runs(NamedTuple):
         return jax.tree.map(lambda old, new: _like(old, np.asarray(new)[: self.count]), tree, host)
 
     def each(self, function: Callable, task: Any, arguments: Any, *, one_by_one: bool) -> Any:
-        """function(task, *arguments) of every run, inside `jax.jit`; side by side or, on each device, one by one."""
+        """function(task, *arguments) of every run, inside `jax.jit`; side by side or, on each device, one by one.
+
+        A device's only run is called as it is: with a leading axis of one, TPUs lay arrays of nodes out a row a tile.
+        """
         devices = self.devices
-        together = devices is not None and devices.shape["nodes"] > 1
 
         def of_device(task, arguments):
+            if jax.tree.leaves(arguments)[0].shape[0] == 1:
+                alone = function(task, *jax.tree.map(lambda a: a[0], arguments))
+                return jax.tree.map(lambda a: a[None], alone)
             if not one_by_one:
                 return jax.vmap(lambda *a: function(task, *a))(*arguments)
-            # All devices take part in an exchange of rows: a branch that one run takes and another not would part them.
-            # Side by side, if only with itself, it is a selection.
-            return jax.lax.map(lambda a: function(task, *a), arguments, batch_size=1 if together else None)
+            return jax.lax.map(lambda a: function(task, *a), arguments)
 
         if devices is None:
             return of_device(task, arguments)

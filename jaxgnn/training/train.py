@@ -333,11 +333,13 @@ def _start(model: DeepGNN, config: TrainConfig, task: Task, keys, hypers, one_by
 def _advance(model, config, task, total, hypers, states, one_by_one: bool, mesh):
     """So many steps of every run, those after step `total` without effect: one program for any number of steps."""
 
+    place = scale.Runs(mesh, states.step.size)
+
     def steps(given, hyper, state):
         task, total = given
-        return run.steps(model, config, task, total, hyper, state, length=STEPS_AT_ONCE)
+        options = {"length": STEPS_AT_ONCE, "branches": not place.exchanging}
+        return run.steps(model, config, task, total, hyper, state, **options)
 
-    place = scale.Runs(mesh, states.step.size)
     return place.each(steps, (task, total), (hypers, states), one_by_one=one_by_one)
 
 
