@@ -111,4 +111,5 @@ def test_jraph_stays_behind_the_graph():
 
 
 def test_nothing_experimental_is_imported():
-    assert not [p for p in FILES if any(is_part(name, "jax.experimental") for name in imported(p))]
+    only = PACKAGE / "host" / "targets.py"  # compilers without their devices are nowhere else
+    assert not [p for p in FILES if p != only and any(is_part(name, "jax.experimental") for name in imported(p))]

@@ -1,7 +1,7 @@
 """The command line: finds the command, parses its options, and gives errors their exit codes.
 
-Exit code 0 done, 1 a theorem's check failed, 2 bad input (one line on standard error), 3 another process of the run was
-lost, 130 interrupted and 143 terminated (what was done is kept).
+Exit code 0 done, 1 a theorem's check failed or a plan does not fit, 2 bad input (one line on standard error), 3 another
+process of the run was lost, 130 interrupted and 143 terminated (what was done is kept).
 """
 
 import contextlib
@@ -32,6 +32,7 @@ COMMANDS = {
     "check": ("check.CheckCommand", "check the papers' theorems on random networks"),
     "reproduce": ("reproduce.ReproduceCommand", "reproduce figures and tables of the papers"),
     "report": ("reproduce.ReportCommand", "one page of all that was reproduced in a folder"),
+    "plan": ("plan.PlanCommand", "compile a training for TPUs or GPUs that are not here: memory, exchanges, time"),
     "bench": ("bench.BenchCommand", "measure training and probing beside torch and PyTorch Geometric"),
     "data": ("data.DataCommand", "list data sets, or download them"),
 }
@@ -97,6 +98,8 @@ def _parse(arguments: Sequence[str]) -> Any:
         near = difflib.get_close_matches(name, COMMANDS, 1)
         meant = f", did you mean {near[0]}?" if near else ":"
         raise ValueError(f"{said}{meant} allowed are {', '.join(COMMANDS)}; see jaxgnn --help")
+    if name == "plan":  # compilers of others report on their work at length; read when JAX is imported
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     module, _, kind = COMMANDS[name][0].partition(".")
     command = getattr(importlib.import_module(f"jaxgnn.commands.{module}"), kind)
     import tyro  # after the light ways out above

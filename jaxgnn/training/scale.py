@@ -129,8 +129,10 @@ def check_partitionable(model: DeepGNN, task: Task, devices: Mesh | None) -> Non
         raise ValueError(f"sparse features do not go with nodes={nodes}: nodes=1 does, or an array x")
 
 
-def spread(task: Any, devices: Mesh) -> Any:
+def spread(task: Any, devices: Mesh, *, shapes: bool = False) -> Any:
     """The same task with its arrays on the mesh: copied to all of "seeds", and by node along "nodes".
+
+    With `shapes` they are `jax.ShapeDtypeStruct`, for devices that are not there.
 
     With several devices along "nodes" the nodes come in a partition's order, filled up to equal parts by nodes without
     edges outside all masks: losses and scores are the same up to rounding, dropout draws other numbers.
@@ -139,7 +141,7 @@ def spread(task: Any, devices: Mesh) -> Any:
     """
     parts = devices.shape["nodes"]
     if parts == 1:
-        return jax.tree.map(lambda a: _global(a, devices, PartitionSpec()), task)
+        return jax.tree.map(lambda a: _global(a, devices, PartitionSpec(), shapes=shapes), task)
     if not isinstance(task, _NODE_TASKS):
         raise ValueError(
             f"nodes={parts} is for tasks on the nodes of one graph, not for {type(task).__name__}: nodes=1 is"
@@ -147,7 +149,7 @@ def spread(task: Any, devices: Mesh) -> Any:
     found = partitioned(task.graph, parts, devices)
 
     def by_node(array: Any) -> jax.Array:
-        return _global(array, devices, PartitionSpec("nodes"))
+        return _global(array, devices, PartitionSpec("nodes"), shapes=shapes)
 
     P = found.graph.propagation
     placed = {"forward": P.forward, "backward": P.backward, "degree": P.degree}
@@ -295,7 +297,10 @@ def _everywhere(tree: T, devices: Mesh) -> T:
     return jax.jit(lambda t: t, out_shardings=NamedSharding(devices, PartitionSpec()))(tree)
 
 
-def _global(array: Any, devices: Mesh, spec: PartitionSpec) -> jax.Array:
+def _global(array: Any, devices: Mesh, spec: PartitionSpec, *, shapes: bool = False) -> Any:
     array = np.asarray(array)
     array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
-    return jax.make_array_from_callback(array.shape, NamedSharding(devices, spec), lambda index: array[index])
+    sharding = NamedSharding(devices, spec)
+    if shapes:
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

@@ -3,6 +3,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.commands.main import main
-from jaxgnn.training.scale import parse_mesh, spread, start_process
+from jaxgnn.training.scale import Runs, parse_mesh, spread, start_process
 
 EIGHT = Path(__file__).parent / "eight_devices.py"
 NETWORK = ["--dataset", "karate", "--depth", "2", "--width", "4", "--residual", "identity", "--bound", "frobenius"]
@@ -104,6 +105,17 @@ def test_one_device_is_a_mesh(karate):
     placed = spread(task, jg.scale.mesh())
     for a, b in zip(jax.tree.leaves(placed), jax.tree.leaves(task), strict=True):
         np.testing.assert_array_equal(a, np.asarray(b, a.dtype))
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize(("runs", "shape"), [(1, (5, 3)), (2, (2, 5, 3))])
+def test_a_devices_only_run_has_no_axis_of_runs(runs, shape, one_by_one):
+    X = np.ones((runs, 5, 3), np.float32)
+    place = Runs(None, runs)
+    each = partial(place.each, lambda W, X: X @ W, one_by_one=one_by_one)
+    traced = jax.make_jaxpr(lambda W, X: each(W, (X,)))(X[0].T @ X[0], X)
+    products = [e.outvars[0].aval.shape for e in traced.eqns if e.primitive.name == "dot_general"]
+    assert products == ([] if runs > 1 and one_by_one else [shape])  # one by one: inside a loop
 
 
 def test_mesh_texts():

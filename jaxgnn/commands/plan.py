@@ -1,0 +1,179 @@
+"""`jaxgnn plan`: whether a training fits on devices that are not here, how long a step takes, what is exchanged."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tyro
+
+from jaxgnn.commands.setting import DataConfig, ModelConfig, network
+from jaxgnn.host.options import check_flag, check_texts, check_whole
+from jaxgnn.host.targets import target
+from jaxgnn.report.terminal import print_table, progress_bar
+from jaxgnn.training import planning, scale
+from jaxgnn.training.optimisers import TrainConfig
+from jaxgnn.training.unseen import unseen_task
+
+_FEW = 64  # layers to start looking from where nothing fits
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """Where it would run.
+
+    Attributes:
+      topology: devices, as v5e:16x16, v4:2x2x1, v6e:4x4 or h100:1x1x8 (slices x hosts x GPUs a host).
+      mesh: as for `jaxgnn train`, seeds=16,nodes=16; by default one device.
+      seeds: number of runs.
+      layer_options: options of the layer, name=value,...
+      nodes: plan for a graph of so many nodes that is not here, in place of the data set.
+      degree: its directed edges a node.
+      num_features: its features a node.
+      largest: whether to look for the largest depth that still fits, which compiles several times more.
+    """
+
+    topology: str = "v5e:1x1"
+    mesh: str = "seeds=1,nodes=1"
+    seeds: int = 1
+    layer_options: tuple[str, ...] = ()
+    nodes: float | None = None
+    degree: float = 14.0
+    num_features: int = 128
+    largest: bool = True
+
+    def __post_init__(self) -> None:
+        check_whole("seeds", self.seeds, least=1)
+        check_whole("num_features", self.num_features, least=1)
+        check_texts("layer_options", self.layer_options)
+        check_flag("largest", self.largest)
+        if self.nodes is not None and not (math.isfinite(self.nodes) and self.nodes == int(self.nodes)):
+            raise ValueError(f"nodes={self.nodes}: a whole number is needed, for example 1e6")
+
+
+@dataclass(frozen=True)
+class PlanCommand:
+    """Compile a training for TPUs or GPUs that are not here, and say whether it fits and what a step costs.
+
+    Exit code 0 if it fits, 1 if not, with what would make it fit. Needs the compilers: pip install
+    'jaxgnn[plan-tpu]' or 'jaxgnn[plan-gpu]'.
+
+    Attributes:
+      model: the network.
+      json: print the plan as the last line of standard output, as JSON.
+    """
+
+    config: tyro.conf.OmitArgPrefixes[PlanConfig] = field(default_factory=PlanConfig)
+    source: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=ModelConfig)  # pyright: ignore[reportInvalidTypeForm]
+    optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    json: bool = False
+
+    def run(self, arguments: Sequence[str]) -> int:
+        del arguments
+        config = self.config
+        model = network(self.model, config.layer_options)
+        there = target(config.topology)
+        mesh = planning.mesh_of(there, **scale.parse_mesh(config.mesh))
+        if config.nodes is None:
+            task = self.source.task(max(model.blocks, 1) if model.khop else None)
+        else:
+            sizes = {"nodes": int(config.nodes), "degree": config.degree, "features": config.num_features}
+            task = unseen_task(mesh, **sizes, normalisation=self.source.normalisation)
+        model = model.clone(out=task.out)
+
+        def planned(model: Any) -> planning.Plan:
+            return planning.plan(model, task, self.optimisation, there, mesh, count=config.seeds)
+
+        largest = None
+        with progress_bar() as report:
+            report(f"compiling for {config.topology}", 0, 2)
+            found = planned(model)
+            if config.largest and found.fits:
+                report("looking for the largest depth that fits", 1, 2)
+                largest = planning.deepest(model, task, self.optimisation, there, mesh, found, count=config.seeds)
+            elif not found.fits:
+                report("looking for what would fit", 1, 2)
+            ways = [] if found.fits else _ways(model, planned)
+            if not found.fits and not ways:
+                frugal = model.clone(remat="least", depth=_FEW)
+                few = planned(frugal)
+                depth = planning.deepest(frugal, task, self.optimisation, there, mesh, few, count=config.seeds)
+                ways = [f"--remat least --depth {depth}"] * (depth > 0)
+        _print(found, there.chip.name, mesh.size)
+        if not there.on_gpu and model.width % 128:
+            wide = -(-model.width // 128) * 128
+            print(f"TPUs pad rows of {model.width} features to {wide}: --width {wide} takes about the same time.")
+        if largest is not None:
+            print(f"With remat={_policy(found.remat)} about {largest:,} layers fit.")
+        if self.json:
+            print(json.dumps(_plain(found, largest, ways)))
+        if not found.fits:
+            said = f"; {' or '.join(ways)} fits" if ways else ""
+            sentence = f"a device needs {_size(found.peak)}, {there.chip.name} has {_size(found.available)}{said}"
+            print(f"jaxgnn: it does not fit: {sentence}", file=sys.stderr, flush=True)
+        return 0 if found.fits else 1
+
+
+def _ways(model: Any, planned: Callable[[Any], planning.Plan]) -> list[str]:
+    """Up to two options, each of which makes it fit."""
+    tried = {f"--remat {remat}": {"remat": remat} for remat in ("sqrt", "least") if model.remat != remat}
+    tried["--compute-dtype bfloat16"] = {"compute_dtype": "bfloat16"}
+    tried[f"--width {model.width // 2}"] = {"width": max(model.width // 2, 1)}
+    found: list[str] = []
+    for name, options in tried.items():
+        if len(found) < 2 and planned(model.clone(**options)).fits:
+            found.append(name)
+    return found
+
+
+def _policy(remat: Any) -> str:
+    return {False: "none", True: "block"}.get(remat, str(remat))
+
+
+def _print(found: planning.Plan, chip: str, devices: int) -> None:
+    rows = [(name, _size(size)) for name, size in found.parts.items()]
+    print_table(
+        ("a device holds", "bytes"), [*rows, ("at most", _size(found.peak)), ("available", _size(found.available))]
+    )
+    if found.collectives:
+        where = {0: "once a step"}
+        rows = [
+            (c.kind, _size(c.bytes), f"{c.times:g}", where.get(c.loops, "in the loops over layers"))
+            for c in found.collectives
+        ]
+        print_table(("exchange", "bytes each", "times a step", "where"), rows)
+    if math.isfinite(found.seconds[0]):
+        low, high = (f"{1e3 * s:.3g}" for s in found.seconds)
+        print(
+            f"A step takes {low} to {high} ms on {devices} x {chip}, {found.flops:.3g} floating-point operations a "
+            f"device; at the chip's peak rates it would take {1e3 * found.floor:.3g} ms. remat={_policy(found.remat)}."
+        )
+
+
+def _plain(found: planning.Plan, largest: int | None, ways: list[str]) -> dict[str, Any]:
+    """What --json prints."""
+    finite = [s if math.isfinite(s) else None for s in found.seconds]
+    return {
+        "fits": found.fits,
+        "peak_bytes": found.peak,
+        "available_bytes": found.available,
+        "parts": found.parts,
+        "step_seconds": finite,
+        "floor_seconds": found.floor if math.isfinite(found.floor) else None,
+        "flops": found.flops,
+        "collectives": [c._asdict() for c in found.collectives],
+        "remat": _policy(found.remat),
+        "largest_depth": largest,
+        "fits_with": ways,
+    }
+
+
+def _size(size: float) -> str:
+    """12.3 MiB."""
+    for unit, length in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= length:
+            return f"{size / length:.3g} {unit}"
+    return f"{size:.0f} B"

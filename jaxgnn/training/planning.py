@@ -1,0 +1,250 @@
+"""What a training run would take on devices that are not there, by their own compiler.
+
+The program is the one that `jaxgnn.train` runs: ten steps of every run, lowered with shapes alone. Peak
+memory and collectives are the compiler's. Seconds are a range: a TPU's compiler counts cycles of every operation but
+gathers, scatters and collectives, which are priced by rows and bytes; a GPU's counts none, and kernels are priced by
+the bytes they move and a launch.
+"""
+
+import re
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxgnn.host import hlo
+from jaxgnn.host.options import check_whole
+from jaxgnn.host.remat import SHARE
+from jaxgnn.host.targets import Chip, Target
+from jaxgnn.network.model import DeepGNN
+from jaxgnn.tasks.task import Task
+from jaxgnn.training import run, scale
+from jaxgnn.training.optimisers import TrainConfig
+from jaxgnn.training.train import STEPS_AT_ONCE, _advance, default_hyper
+
+# Cycles a row of up to 128 lanes, from the machine code of a v5e: a gather's loop, and a scatter's.
+_GATHER, _SCATTER = (1.6, 2.2), (6.0, 10.0)
+_BANDWIDTH_BOUND = 3.0  # a TPU's operations that are bound by bandwidth take as little as a third of what is counted
+_LATENCY = (1e-6, 1e-5)  # seconds of a collective, however small
+_LAUNCH = (2e-6, 8e-6)  # seconds of a GPU's kernel, however small
+_NAN = float("nan")
+_TRIES, _DEEPEST = 6, 1_000_000
+
+
+class Collective(NamedTuple):
+    """An exchange between devices: its kind, bytes that a device sends each time, and how often a step has it.
+
+    `loops` counts the loops over layers that it stands in; 0 is once a step.
+    """
+
+    kind: str
+    bytes: int
+    times: float
+    loops: int
+
+
+class Plan(NamedTuple):
+    """What the compiler says of one program.
+
+    Attributes:
+      fits: whether the peak is within what a device has.
+      peak: bytes a device holds at most, or what the compiler asked for where that is more than there is.
+      available: bytes a program may use.
+      parts: bytes a device by what they are for: arguments (graph, features, state), temporary, code.
+      seconds: of a step, from and to.
+      floor: seconds of a step at the chip's peak arithmetic, or at its peak bandwidth, whichever is more.
+      flops: of a step on each device.
+      collectives: of a step, those that are alike together.
+      remat: the policy, as it was asked for or chosen.
+      compiled: the executable; None where it does not fit.
+    """
+
+    fits: bool
+    peak: int
+    available: int
+    parts: dict[str, int]
+    seconds: tuple[float, float]
+    floor: float
+    flops: float
+    collectives: list[Collective]
+    remat: Any
+    compiled: Any
+
+
+def mesh_of(target: Target, *, seeds: int = 1, nodes: int = 1) -> Mesh:
+    """The target's devices as `jaxgnn.scale.mesh` arranges them. Raises ValueError where there are fewer or more."""
+    for name, value in (("seeds", seeds), ("nodes", nodes)):
+        check_whole(name, value, least=1)
+    if seeds * nodes > len(target.devices):
+        raise ValueError(
+            f"a mesh of seeds={seeds}, nodes={nodes} asks for {seeds * nodes} devices, but {target.topology} has "
+            f"{len(target.devices)}"
+        )
+    devices = np.asarray(target.devices[: seeds * nodes]).reshape(seeds, nodes)
+    return Mesh(devices, scale.AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def plan(model: DeepGNN, task: Task, config: TrainConfig, target: Target, mesh: Mesh, *, count: int = 1) -> Plan:
+    """Compiles the training of `count` runs for the mesh.
+
+    With remat="auto" the first of "none", "sqrt" and "least" whose peak is at most 60% of a device's memory, or the
+    last that was tried.
+
+    task: as `jaxgnn.train` takes it, or what `unseen_task` gives.
+
+    Raises ValueError where the mesh cannot partition the task or the model.
+    """
+    scale.check_partitionable(model, task, mesh)
+    seen = isinstance(jax.tree.leaves(task.graph)[0], jax.ShapeDtypeStruct)
+    given = task if seen else scale.spread(task, mesh, shapes=True)
+    if model.remat != "auto":
+        return _compiled(model, given, config, target, mesh, count)
+    found = None
+    for remat in ("none", "sqrt", "least"):
+        found = _compiled(model.clone(remat=remat), given, config, target, mesh, count)
+        if found.fits and found.peak <= SHARE * found.available:
+            break
+    assert found is not None
+    return found
+
+
+def _compiled(model: DeepGNN, task: Any, config: TrainConfig, target: Target, mesh: Mesh, count: int) -> Plan:
+    lowered = _lowered(model, task, config, mesh, count)
+    chip = target.chip
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        needed = _used(str(error))
+        if needed is None:
+            raise
+        nothing: tuple[float, float] = (float("nan"), float("nan"))
+        return Plan(
+            False,
+            max(needed, int(chip.memory) + 1),
+            int(chip.memory),
+            {},
+            nothing,
+            float("nan"),
+            0.0,
+            [],
+            model.remat,
+            None,
+        )
+    memory = compiled.memory_analysis()
+    parts = {
+        "graph, features and state": memory.argument_size_in_bytes,
+        "temporary": memory.temp_size_in_bytes,
+        "results": memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        "program": memory.generated_code_size_in_bytes,
+    }
+    peak = max(int(memory.peak_memory_in_bytes), memory.argument_size_in_bytes + memory.temp_size_in_bytes)
+    peak += memory.generated_code_size_in_bytes
+    program = hlo.parse(compiled.as_text())
+    seconds, floor, flops, collectives = _priced(program, chip, on_gpu=target.on_gpu)
+    available = int(chip.memory)
+    return Plan(peak <= available, peak, available, parts, seconds, floor, flops, collectives, model.remat, compiled)
+
+
+def _lowered(model: DeepGNN, task: Any, config: TrainConfig, mesh: Mesh, count: int) -> Any:
+    count += -count % mesh.shape["seeds"]
+    program = config.without_numbers()
+    hyper = default_hyper(model, config)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), count))
+    hypers = jax.tree.map(lambda a: jax.ShapeDtypeStruct((count, *a.shape), a.dtype), hyper)
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), task)
+    start = jax.vmap(lambda key, hyper: run.start(model, program, shapes_as_arrays(shapes), key, hyper))
+    states = jax.eval_shape(start, keys, hypers)
+    by_seed = NamedSharding(mesh, PartitionSpec("seeds"))
+    hypers, states = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=by_seed), (hypers, states))
+    total = jax.ShapeDtypeStruct((), jnp.int32)
+    return _advance.lower(model, program, task, total, hypers, states, False, mesh)
+
+
+def shapes_as_arrays(tree: Any) -> Any:
+    """Zeros of the same shapes, as a program's constants: for `jax.eval_shape`, which computes nothing."""
+    return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tree)
+
+
+def _used(message: str) -> int | None:
+    """Bytes that a compiler asked for where it ran out of memory, "Used 17.07G of 15.75G hbm"; None elsewhere."""
+    if "RESOURCE_EXHAUSTED" not in message:
+        return None
+    found = re.search(r"([\d.]+)([KMGT])\b", message)
+    return int(float(found[1]) * 2 ** {"K": 10, "M": 20, "G": 30, "T": 40}[found[2]]) if found else 0
+
+
+def _priced(
+    program: hlo.Program, chip: Chip, *, on_gpu: bool
+) -> tuple[tuple[float, float], float, float, list[Collective]]:
+    """Seconds of a step from and to, the floor, flops, collectives."""
+    low = high = cycles = flops = moved = 0.0
+    found: dict[tuple[str, int, int], float] = {}
+    for one in hlo.runs(program):
+        opcode, times = one.instruction.opcode, one.times / STEPS_AT_ONCE
+        if opcode in ("dot", "convolution"):
+            flops += times * hlo.products(program, one)
+        if not on_gpu and opcode in ("gather", "scatter"):
+            rows = hlo.rows(one) if opcode == "gather" else hlo.updates(program, one)
+            a, b = _GATHER if opcode == "gather" else _SCATTER
+            low, high = low + times * rows * a / chip.clock, high + times * rows * b / chip.clock
+        if one.fused or one.instruction.is_free:
+            continue
+        kind = opcode.removesuffix("-start")
+        if kind in hlo.COLLECTIVES:
+            # What is started names operand and result, and counters.
+            size = hlo.nbytes(one.instruction.result, counters=kind == opcode) // (1 if kind == opcode else 2)
+            key = (kind, size, max(one.loops - 1, 0))
+            found[key] = found.get(key, 0.0) + times
+            low += times * (_LATENCY[0] + size / chip.link)
+            high += times * (_LATENCY[1] + 2 * size / chip.link)
+            continue
+        cycles += times * one.instruction.cycles
+        bytes_moved = hlo.moved(program, one)
+        moved += times * bytes_moved
+        if on_gpu:
+            low += times * max(_LAUNCH[0], bytes_moved / chip.bandwidth)
+            high += times * (_LAUNCH[1] + 2.5 * bytes_moved / chip.bandwidth)
+    if not on_gpu:
+        low, high = low + cycles / chip.clock / _BANDWIDTH_BOUND, high + cycles / chip.clock
+    floor = max(flops / chip.flops, moved / chip.bandwidth if on_gpu else 0.0)
+    low, high = max(low, flops / chip.flops), max(high, flops / chip.flops)
+    collectives = [Collective(kind, size, times, loops) for (kind, size, loops), times in found.items()]
+    return (low, high), floor, flops, sorted(collectives, key=lambda c: -c.bytes * c.times)
+
+
+def deepest(
+    model: DeepGNN, task: Task, config: TrainConfig, target: Target, mesh: Mesh, first: Plan, *, count: int = 1
+) -> int:
+    """The largest depth found to fit with the first plan's policy; 0 where not even the least does.
+
+    Memory is nearly a line in depth: what is tried lies a little below where the line through two depths meets what
+    there is, and is compiled; after a few tries the answer is within some percent.
+    """
+    model = model.clone(remat=first.remat)
+    least = 2 if model.ends == "layer" else 1
+    known = {model.depth: first}
+
+    def at(depth: int) -> Plan:
+        if depth not in known:
+            known[depth] = plan(model.clone(depth=depth), task, config, target, mesh, count=count)
+        return known[depth]
+
+    if not at(max(least, model.depth // 2)).fits and not at(least).fits:
+        return 0
+    for _ in range(_TRIES):
+        fitting = sorted(depth for depth, found in known.items() if found.fits)
+        too_deep = min((depth for depth, found in known.items() if not found.fits), default=_DEEPEST)
+        low = fitting[-1]
+        if too_deep - low <= max(1, 0.03 * low):
+            break
+        low_peak, room = known[low].peak, first.available - known[low].peak
+        if too_deep in known:
+            slope = max((known[too_deep].peak - low_peak) / (too_deep - low), 1.0)
+        else:
+            shallower = max(depth for depth in (*fitting[:-1], 0))
+            slope = (low_peak - (known[shallower].peak if shallower else 0)) / (low - shallower)
+        guess = min(low + int(0.98 * room / slope), low + (9 * (too_deep - low)) // 10)
+        at(max(guess, low + 1))
+    return max(depth for depth, found in known.items() if found.fits)

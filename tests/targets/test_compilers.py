@@ -1,0 +1,138 @@
+"""What TPUs and GPUs would run, compiled by their own compilers: python -m pip install 'jaxgnn[plan-tpu,plan-gpu]'."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import jaxgnn as jg
+from jaxgnn.host import hlo
+from jaxgnn.host.targets import target
+from jaxgnn.training import planning
+from jaxgnn.training.optimisers import TrainConfig
+from jaxgnn.training.unseen import unseen_task
+
+CONFIG = TrainConfig(steps=20)
+TPU = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs jaxgnn[plan-tpu]")
+GPU = pytest.mark.skipif(importlib.util.find_spec("jax_cuda12_plugin") is None, reason="needs jaxgnn[plan-gpu]")
+pytestmark = pytest.mark.filterwarnings("default")
+HERE = [
+    pytest.param("v5e:2x2", marks=TPU),
+    pytest.param("h100:1x1x4", marks=GPU),
+]
+
+
+@pytest.fixture(scope="module")
+def task():
+    dataset = jg.load_dataset("csbm", num_nodes=800, num_features=32)
+    return jg.tasks.node_classification(dataset, jg.prepare(dataset.graph))
+
+
+def planned(task, topology, *, seeds=1, nodes=1, count=1, depth=6, **options):
+    there = target(topology)
+    mesh = planning.mesh_of(there, seeds=seeds, nodes=nodes)
+    model = jg.DeepGNN(depth=depth, width=64, out=task.out, residual="identity", **options)
+    return planning.plan(model, task, CONFIG, there, mesh, count=count)
+
+
+def instructions(plan):
+    return list(hlo.runs(hlo.parse(plan.compiled.as_text())))
+
+
+@pytest.mark.parametrize("topology", HERE)
+def test_training_over_nodes_is_a_program_of_that_chip(topology, task):
+    found = planned(task, topology, nodes=4)
+    assert found.fits
+    assert found.available > 15 * 2**30
+    assert 0 < found.peak < 2**30
+    low, high = found.seconds
+    assert 0 < found.floor <= low < high < 1
+    text = found.compiled.as_text()
+    assert "f64[" not in text
+    assert not any(word in text for word in ("xla_python_cpu_callback", "xla_ffi_python", "infeed", "outfeed"))
+    assert "[<=" not in text  # no dynamic shape
+    exchanges = {c.kind for c in found.collectives}
+    assert "collective-permute" in exchanges
+    # Rows are exchanged, X is not gathered.
+    assert not any(c.kind == "all-gather" and c.bytes >= 4 * 800 * 64 for c in found.collectives)
+
+
+@pytest.mark.parametrize("topology", HERE)
+def test_flops_of_a_device_are_those_of_its_products(topology, task):
+    n, f, d, L, out = 800, 32, 64, 6, task.out
+    forward = 2 * n * (f * d + L * d * d + d * out)
+    # Backward: both factors of each product, but x's own gradient is not asked for.
+    wanted = 3 * forward - 2 * n * f * d
+    assert planned(task, topology).flops == pytest.approx(wanted, rel=0.02)
+
+
+@GPU
+def test_sums_on_a_gpu_have_one_order(task):
+    scatters = [r.instruction for r in instructions(planned(task, "h100:1x1x1")) if r.instruction.opcode == "scatter"]
+    assert all("unique_indices=true" in scatter.rest for scatter in scatters)
+
+
+@TPU
+def test_more_layers_than_fit_are_told_with_what_there_is(task):
+    found = planned(task, "v5e:1x1", depth=2_000_000)
+    assert not found.fits
+    assert found.peak > found.available == int(15.75 * 2**30)
+    there = target("v5e:1x1")
+    mesh = planning.mesh_of(there)
+    model = jg.DeepGNN(depth=64, width=64, out=task.out, remat="sqrt")
+    few = planning.plan(model, task, CONFIG, there, mesh)
+    depth = planning.deepest(model, task, CONFIG, there, mesh, few)
+    assert planning.plan(model.clone(depth=depth), task, CONFIG, there, mesh).fits
+    assert not planning.plan(model.clone(depth=2 * depth), task, CONFIG, there, mesh).fits
+
+
+@TPU
+def test_auto_keeps_what_fits(task):
+    assert planned(task, "v5e:1x1", remat="auto").remat == "none"
+    deep = planned(task, "v5e:1x1", depth=40_000, remat="auto")
+    assert deep.remat in ("sqrt", "least")
+    assert deep.fits
+
+
+@pytest.mark.parametrize("topology", HERE)
+def test_a_graph_that_is_not_there_has_the_shapes_of_one_that_is(topology):
+    """Grown from a sample, against the graph itself."""
+    there = target(topology)
+    mesh = planning.mesh_of(there, nodes=4)
+    model = jg.DeepGNN(depth=3, width=16, out=17, residual="identity")
+    nodes = 200_000
+    made = jg.load_dataset("csbm", num_nodes=nodes, average_degree=8.0, num_classes=17, num_features=16)
+    real = jg.tasks.node_classification(made, jg.prepare(made.graph))
+    found = [
+        planning.plan(model, task, CONFIG, there, mesh)
+        for task in (unseen_task(mesh, nodes=nodes, degree=8.0, features=16), real)
+    ]
+    np.testing.assert_allclose(found[0].peak, found[1].peak, rtol=0.1)
+    sent = [sum(c.bytes * c.times for c in plan.collectives) for plan in found]
+    np.testing.assert_allclose(sent[0], sent[1], rtol=0.1)
+
+
+@TPU
+def test_the_command_says_it_and_exits_accordingly(tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "jaxgnn", "plan", "--topology", "v5e:2x2", "--no-largest", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    fits = run("--mesh", "seeds=2,nodes=2", "--depth", "4", "--json")
+    assert fits.returncode == 0, fits.stderr
+    said = json.loads(fits.stdout.splitlines()[-1])
+    assert said["fits"] is True
+    assert 0 < said["peak_bytes"] < said["available_bytes"]
+    low, high = said["step_seconds"]
+    assert 0 < low < high
+    assert {c["kind"] for c in said["collectives"]} >= {"collective-permute", "all-reduce"}
+    wrong = run("--mesh", "seeds=8")
+    assert wrong.returncode == 2
+    assert wrong.stderr.splitlines()[-1] == ("jaxgnn: a mesh of seeds=8, nodes=1 asks for 8 devices, but v5e:2x2 has 4")
+    deep = run("--depth", "2000000")
+    assert deep.returncode == 1
+    assert "it does not fit: a device needs " in deep.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
