@@ -21,7 +21,7 @@ import pytest
 from jax.tree_util import Partial
 
 import jaxgnn as jg
-from jaxgnn.analysis import backward, measures
+from jaxgnn.analysis import backward, measures, theory_lines
 from jaxgnn.analysis.backward import sizes, sizes_off
 from jaxgnn.tasks import metrics
 from jaxgnn.training import recorder
@@ -560,6 +560,7 @@ def test_probes_of_losses_at_any_scale(scale):
 
 def test_every_analysis_is_in_the_table():
     # `sizes` and `sizes_off` above; `numbers` is what backward_analysis has of a trace; the rest describes a network.
-    assert public(backward) == {"sizes", "sizes_off", "backward_analysis", "numbers", "slopes", "geometry", "lines"}
+    assert public(backward) == {"sizes", "sizes_off", "backward_analysis", "numbers", "slopes"}
+    assert public(theory_lines) == {"geometry", "lines"}
     assert public(sys.modules["jaxgnn.analysis.probe"]) == {"probe"}
     assert public(recorder) == {"measure", "flat", "check_record_every"}  # `measure` is `probe` and `sizes`
