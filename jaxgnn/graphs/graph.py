@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from jaxgnn.graphs.normalisation import Normalisation as Normalisation
 from jaxgnn.graphs.propagation import Propagation
-from jaxgnn.graphs.segment import segment_max, segment_sum
+from jaxgnn.graphs.segment import rows, segment_max, segment_sum
 from jaxgnn.host.arrays import Array, unshared
 
 Aggregation = Literal["sum", "mean", "max"]
@@ -101,11 +101,11 @@ class Graph:
 
     def at_senders(self, X: Float[Array, "n ..."]) -> Float[Array, "e ..."]:
         """Row X[u] for every edge u -> v."""
-        return jnp.asarray(X).at[self.senders].get(mode="promise_in_bounds")
+        return rows(X, self.senders)
 
     def at_receivers(self, X: Float[Array, "n ..."]) -> Float[Array, "e ..."]:
         """Row X[v] for every edge u -> v."""
-        return jnp.asarray(X).at[self.receivers].get(mode="promise_in_bounds")
+        return rows(X, self.receivers, sorted=True)
 
     def aggregate(self, messages: Float[Array, "e ..."], how: Aggregation = "sum") -> Float[Array, "n ..."]:
         """Sum, mean or maximum of the messages on each node's incoming edges; 0 where there are none."""

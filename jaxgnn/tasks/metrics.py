@@ -124,7 +124,8 @@ def _accuracy(logits, labels, mask):
 def _cross_entropy(logits, labels, mask, class_weights=None):
     labels = jnp.where(mask, labels, 0)  # a label outside the mask may be no class at all
     logits = jnp.where(mask[:, None], logits, 0)
-    nll = -jnp.take_along_axis(jax.nn.log_softmax(logits, axis=1), labels[:, None], axis=1)[:, 0]
+    own = labels[:, None] == jnp.arange(logits.shape[1])[None]  # selected, not indexed: the derivative scatters nothing
+    nll = jnp.where(own.any(axis=1), -jnp.sum(jnp.where(own, jax.nn.log_softmax(logits, axis=1), 0), axis=1), jnp.nan)
     w = mask.astype(logits.dtype)
     if class_weights is not None:
         w = jnp.where(mask, scaled(jnp.asarray(class_weights, logits.dtype))[0][labels], 0)
