@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxgnn.graphs.propagation import Edges, Halo, Packed, Propagation, Slots, exchange_and_apply
+from jaxgnn.graphs.segment import segment_sum
 from jaxgnn.host.arrays import Array
 
 
@@ -71,7 +72,7 @@ def _row_energies(packed: Any, Zw: Float[Array, "m d+1"], num_rows: int) -> Floa
     own = Zw[:num_rows]
     if isinstance(packed, Edges):
         found = between(Zw[packed.receivers], Zw[packed.senders], jnp.asarray(packed.weights))
-        return jnp.zeros(num_rows, Zw.dtype).at[packed.receivers].add(found)
+        return segment_sum(found, packed.receivers, num_rows, sorted=True)
     if isinstance(packed, Slots):
         out = jnp.zeros(num_rows, Zw.dtype)
         for k in range(packed.senders.shape[0]):
@@ -91,7 +92,7 @@ def _row_sums(packed: Any, w: Array, n: int, xp: Any) -> tuple[Array, Array]:
     """sum_u P_vu w_u / w_v, and the number of terms, [n]."""
 
     def add(rows, values):
-        return np.bincount(rows, values, minlength=n) if xp is np else jnp.zeros(n, values.dtype).at[rows].add(values)
+        return np.bincount(rows, values, minlength=n) if xp is np else segment_sum(values, rows, n, sorted=True)
 
     if isinstance(packed, Halo):
         if xp is jnp:  # weights that a program is given: sums as P makes them, of at most n terms

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from jax.sharding import Mesh
 from jaxtyping import Int
 
+from jaxgnn.graphs.fold import fold
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.propagation import Edges, Halo, Propagation, Slots, best_slots
 
@@ -165,4 +166,5 @@ def _slots(part, slot, senders, receivers, weights, shape: tuple[int, int, int])
     )
     for padded, values in zip(rest, (senders, receivers, weights), strict=True):
         padded[where] = values[~first]
-    return Slots(slot_senders, slot_weights, rest)
+    of_rows = np.bincount(part[~first] * m + receivers[~first], minlength=parts * m).reshape(parts, m)
+    return Slots(slot_senders, slot_weights, rest, fold(of_rows, length) if length else None)

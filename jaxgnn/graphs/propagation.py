@@ -21,7 +21,8 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Int
 
-from jaxgnn.graphs.segment import segment_sum
+from jaxgnn.graphs.fold import Fold, fold, folded
+from jaxgnn.graphs.segment import GPUS, segment_sum
 from jaxgnn.host.arrays import Array, unshared
 from jaxgnn.host.memory import require_memory
 
@@ -44,11 +45,15 @@ class Edges(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """The first K edges of each row, slot-major, so that slot k of all rows is one gather. Weight 0 is padding."""
+    """The first K edges of each row, slot-major, so that slot k of all rows is one gather. Weight 0 is padding.
+
+    `fold` sums what the rest adds to each row where a program does not scatter; None where there is no rest.
+    """
 
     senders: Int[Array, "k n"]
     weights: Float[Array, "k n"]
     rest: Edges
+    fold: Fold | None
 
 
 @jax.tree_util.register_dataclass
@@ -70,7 +75,7 @@ class Halo:
 
     def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows, columns and weights of P."""
-        senders, weights, rest = jax.tree.map(np.asarray, self.local)
+        senders, weights, rest = jax.tree.map(np.asarray, self.local[:3])
         parts, _, m = senders.shape
         part = np.arange(parts)[:, None]
         nodes = [part * m + np.arange(m)]
@@ -223,7 +228,11 @@ def pack(matrix: sp.csr_matrix, backend: str) -> Packed:
     edges = np.repeat(matrix.indptr[1:] - np.cumsum(beyond), beyond)
     edges += np.arange(edges.size, dtype=edges.dtype)
     rest = Edges(matrix.indices[edges].astype(np.int32), np.repeat(nodes, beyond), matrix.data[edges])
-    return Slots(senders, weights, rest)
+    plan = None
+    if edges.size:
+        levels, place = fold(beyond[None], edges.size)
+        plan = Fold(tuple(level[0] for level in levels), place[0])
+    return Slots(senders, weights, rest, plan)
 
 
 def best_slots(degree: np.ndarray) -> int:
@@ -240,21 +249,25 @@ def best_slots(degree: np.ndarray) -> int:
     return int(np.sum(rows_longer * _SEGMENT_COST > degree.size))
 
 
-def _apply(packed: Packed, X: Float[Array, "n d"], num_rows: int) -> Float[Array, "rows d"]:
+def _apply(packed: Packed, X: Float[Array, "n d"], num_rows: int, *, gathers: bool = False) -> Float[Array, "rows d"]:
     # (P X)_v = sum_u P_vu X_u
     if isinstance(packed, Edges):
-        weights = packed.weights.astype(X.dtype)
-        messages = weights[:, None] * X.at[packed.senders].get(mode="promise_in_bounds")
-        return segment_sum(messages, packed.receivers, num_rows, sorted=True)
+        return segment_sum(_messages(packed, X), packed.receivers, num_rows, sorted=True)
     if isinstance(packed, Slots):
         weights = packed.weights.astype(X.dtype)
         out = jnp.zeros((num_rows, X.shape[1]), X.dtype)
         for k in range(packed.senders.shape[0]):
             out = out + weights[k][:, None] * X.at[packed.senders[k]].get(mode="promise_in_bounds")
+        if gathers and packed.fold is not None:
+            return out + folded(_messages(packed.rest, X), packed.fold)
         return out + _apply(packed.rest, X, num_rows) if packed.rest.senders.shape[0] else out
     if isinstance(packed, Halo):
-        return exchange_and_apply(packed, X, _apply)
+        return exchange_and_apply(packed, X, partial(_apply, gathers=gathers))
     return jnp.matmul(packed.astype(X.dtype), X, precision="highest")
+
+
+def _messages(edges: Edges, X: Float[Array, "n d"]) -> Float[Array, "e d"]:
+    return edges.weights.astype(X.dtype)[:, None] * X.at[edges.senders].get(mode="promise_in_bounds")
 
 
 def exchange_and_apply(halo: Halo, X: Float[Array, "n d"], apply: Callable[..., Array]) -> Float[Array, "n e"]:
@@ -301,9 +314,9 @@ def multiply(
     return _propagate_p.bind(X, *leaves, tree=tree, shape=shape, transpose=False)
 
 
-def _propagate(X, *leaves, tree, shape, transpose):
+def _propagate(X, *leaves, tree, shape, transpose, gathers=False):
     forward, backward = jax.tree.unflatten(tree, leaves)
-    return _apply(backward if transpose and backward is not None else forward, X, shape[transpose])
+    return _apply(backward if transpose and backward is not None else forward, X, shape[transpose], gathers=gathers)
 
 
 def _jvp(primals, tangents, **params):
@@ -337,9 +350,12 @@ def _abstract(X, *leaves, tree, shape, transpose):
     return jax.core.ShapedArray((shape[transpose], X.shape[1]), X.dtype)
 
 
-_propagate_p.def_impl(jax.jit(_propagate, static_argnames=("tree", "shape", "transpose")))
+_propagate_p.def_impl(jax.jit(_propagate_p.bind, static_argnames=("tree", "shape", "transpose")))
 _propagate_p.def_abstract_eval(_abstract)
 ad.primitive_jvps[_propagate_p] = _jvp
 ad.primitive_transposes[_propagate_p] = _transpose
 batching.primitive_batchers[_propagate_p] = _batch
 mlir.register_lowering(_propagate_p, mlir.lower_fun(_propagate, multiple_results=False))
+for _gpu in GPUS:
+    _by_gathers = mlir.lower_fun(partial(_propagate, gathers=True), multiple_results=False)
+    mlir.register_lowering(_propagate_p, _by_gathers, platform=_gpu)

@@ -1,8 +1,8 @@
 """Sums, means and maxima of segments, and their rows: an empty segment gives 0, never NaN or -inf.
 
 Sums are jraph's but on GPUs, where its scatter adds in no order of its own or, where an order is asked for, sorts every
-number that it adds: there rows are summed pairwise in a tree, by gathers alone. `segment_sum` and `rows` are
-transposes of each other, so that neither direction of a derivative scatters there.
+number that it adds: there rows are summed in a tree, by gathers alone. `segment_sum` and `rows` are each other's
+transposes, so that neither direction of a derivative scatters there.
 """
 
 from functools import partial
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from jaxgnn.host.arrays import Array
 
-_GPUS = ("cuda", "rocm")
+GPUS = ("cuda", "rocm")
 
 
 def segment_sum(
@@ -59,68 +59,66 @@ def segment_top(
     data: Float[Array, "e ..."], segments: Int[Array, "e"], num_segments: int, *, sorted: bool = False
 ) -> Float[Array, "s ..."]:
     """Maximum of each segment as a constant (no gradient), 0 where it is empty or all -inf."""
-    data = jax.lax.stop_gradient(data)
-    top = jraph.segment_max(data, segments, num_segments, indices_are_sorted=sorted)
+    data = jax.lax.stop_gradient(jnp.asarray(data))
+    top = _max_p.bind(data, jnp.asarray(segments), num_segments=num_segments, sorted=sorted)
     return jnp.where(top == -jnp.inf, 0, top)
 
 
-def tree_sum(
-    data: Float[Array, "e ..."], segments: Int[Array, "e"], num_segments: int, *, sorted: bool = False
+def tree(
+    data: Float[Array, "e ..."], segments: Int[Array, "e"], num_segments: int, *, sorted: bool = False, largest=False
 ) -> Float[Array, "s ..."]:
-    """`segment_sum` without a scatter, in an order that the ids alone decide: what runs on GPUs.
+    """The sum or, if `largest`, the maximum (-inf where empty) of each segment without a scatter: what GPUs run.
 
-    After a pass with the stride s every row holds the sum of those up to 4 s - 1 places after it in its segment, so
-    that after log_4 e passes a segment's first row holds its sum. A sum of m rows has an error of at most about
-    log_2 m roundings of the sum of their absolute values.
+    The order is one that the ids alone decide. After a pass with the stride s every row holds the sum of those up to
+    4 s - 1 places after it in its segment, so that after log_4 e passes a segment's first row holds its sum. A sum of m
+    rows has an error of at most about 2 log_2 m roundings of the sum of their absolute values.
     """
+    data, segments = jnp.asarray(data), jnp.asarray(segments)
     if not sorted:
         order = jnp.argsort(segments, stable=True)
         segments, data = segments[order], data.at[order].get(mode="promise_in_bounds")
-    e = segments.shape[0]
+    e, neutral = segments.shape[0], -jnp.inf if largest else 0
     if not e:
-        return jnp.zeros((num_segments, *data.shape[1:]), data.dtype)
+        return jnp.full((num_segments, *data.shape[1:]), neutral, data.dtype)
     wide = (-1,) + (1,) * (data.ndim - 1)
     stride = 1
     while stride < e:
         found = data
         for ahead in range(stride, min(4 * stride, e), stride):
             same = (segments[ahead:] == segments[:-ahead]).reshape(wide)
-            after = jnp.where(same, data[ahead:], 0)
-            found = found + jnp.concatenate([after, jnp.zeros((ahead, *data.shape[1:]), data.dtype)])
+            after = jnp.where(same, data[ahead:], neutral)
+            after = jnp.concatenate([after, jnp.full((ahead, *data.shape[1:]), neutral, data.dtype)])
+            found = jnp.maximum(found, after) if largest else found + after
         data, stride = found, 4 * stride
     ids = jnp.arange(num_segments, dtype=segments.dtype)
     first = jnp.minimum(jnp.searchsorted(segments, ids), e - 1)
     there = (segments[first] == ids).reshape(wide)
-    return jnp.where(there, data.at[first].get(mode="promise_in_bounds"), 0)
+    return jnp.where(there, data.at[first].get(mode="promise_in_bounds"), neutral)
 
 
-def _scatter(data, segments, *, num_segments, sorted):
+def _scatter_add(data, segments, *, num_segments, sorted):
     return jraph.segment_sum(data, segments, num_segments, indices_are_sorted=sorted)
 
 
-def _tree(data, segments, *, num_segments, sorted):
-    return tree_sum(data, segments, num_segments, sorted=sorted)
+def _scatter_max(data, segments, *, num_segments, sorted):
+    return jraph.segment_max(data, segments, num_segments, indices_are_sorted=sorted)
 
 
 def _gather(X, ids, *, sorted):
     return X.at[ids].get(mode="promise_in_bounds", indices_are_sorted=sorted)
 
 
-def _linear(name: str, compute, abstract, transpose) -> Primitive:
-    """A primitive that is linear in its first operand; the second, ids, is constant."""
+def _of_segments(data, segments, *, num_segments, sorted):
+    return jax.core.ShapedArray((num_segments, *data.shape[1:]), data.dtype)
+
+
+def _of_ids(X, ids, *, sorted):
+    return jax.core.ShapedArray((ids.shape[0], *X.shape[1:]), X.dtype)
+
+
+def _primitive(name: str, compute, abstract, on_gpus=None) -> Primitive:
+    """A primitive of data and constant ids; a batch is folded into the trailing axes of the data."""
     primitive = Primitive(name)
-
-    def jvp(primals, tangents, **params):
-        (data, ids), (tangent, _) = primals, tangents
-        out = primitive.bind(data, ids, **params)
-        if isinstance(tangent, ad.Zero):
-            return out, ad.Zero.from_primal_value(out)
-        return out, primitive.bind(tangent, ids, **params)
-
-    def transposed(cotangent, data, ids, **params):
-        if isinstance(cotangent, ad.Zero):
-            return ad.Zero(data.aval), None
-        return transpose(cotangent, ids, data.aval, **params), None
 
     def batch(args, axes, **params):
         data, ids = args
@@ -130,30 +128,32 @@ def _linear(name: str, compute, abstract, transpose) -> Primitive:
 
     primitive.def_impl(jax.jit(primitive.bind, static_argnames=("num_segments", "sorted")))
     primitive.def_abstract_eval(abstract)
-    ad.primitive_jvps[primitive] = jvp
-    ad.primitive_transposes[primitive] = transposed
     batching.primitive_batchers[primitive] = batch
     mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
+    for gpu in GPUS if on_gpus is not None else ():
+        mlir.register_lowering(primitive, mlir.lower_fun(on_gpus, multiple_results=False), platform=gpu)
     return primitive
 
 
-def _sum_abstract(data, segments, *, num_segments, sorted):
-    return jax.core.ShapedArray((num_segments, *data.shape[1:]), data.dtype)
+def _is_linear(primitive: Primitive, transposed) -> None:
+    def jvp(primals, tangents, **params):
+        (data, ids), (tangent, _) = primals, tangents
+        out = primitive.bind(data, ids, **params)
+        if isinstance(tangent, ad.Zero):
+            return out, ad.Zero.from_primal_value(out)
+        return out, primitive.bind(tangent, ids, **params)
+
+    def transpose(cotangent, data, ids, **params):
+        if isinstance(cotangent, ad.Zero):
+            return ad.Zero(data.aval), None
+        return transposed(cotangent, ids, data.aval.shape[0], params["sorted"]), None
+
+    ad.primitive_jvps[primitive] = jvp
+    ad.primitive_transposes[primitive] = transpose
 
 
-def _rows_abstract(X, ids, *, sorted):
-    return jax.core.ShapedArray((ids.shape[0], *X.shape[1:]), X.dtype)
-
-
-def _sum_transpose(cotangent, ids, data, *, num_segments, sorted):
-    return _rows_p.bind(cotangent, ids, sorted=sorted)
-
-
-def _rows_transpose(cotangent, ids, X, *, sorted):
-    return _sum_p.bind(cotangent, ids, num_segments=X.shape[0], sorted=sorted)
-
-
-_sum_p = _linear("segment_sum", _scatter, _sum_abstract, _sum_transpose)
-_rows_p = _linear("rows", _gather, _rows_abstract, _rows_transpose)
-for _gpu in _GPUS:
-    mlir.register_lowering(_sum_p, mlir.lower_fun(_tree, multiple_results=False), platform=_gpu)
+_sum_p = _primitive("segment_sum", _scatter_add, _of_segments, tree)
+_max_p = _primitive("segment_max", _scatter_max, _of_segments, partial(tree, largest=True))
+_rows_p = _primitive("rows", _gather, _of_ids)
+_is_linear(_sum_p, lambda cotangent, ids, size, sorted: _rows_p.bind(cotangent, ids, sorted=sorted))
+_is_linear(_rows_p, lambda cotangent, ids, size, sorted: _sum_p.bind(cotangent, ids, num_segments=size, sorted=sorted))

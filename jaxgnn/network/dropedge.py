@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.propagation import Edges, Halo, Packed, Propagation, Slots
+from jaxgnn.graphs.segment import segment_sum
 from jaxgnn.host.arrays import Array
 
 
@@ -80,14 +81,14 @@ def _weights(packed: Packed, n: int, change) -> Packed:
     if isinstance(packed, Slots):
         receivers = jnp.broadcast_to(rows, packed.senders.shape)
         weights = change(packed.senders, receivers, jnp.asarray(packed.weights))
-        return Slots(packed.senders, weights, _weights(packed.rest, n, change))
+        return packed._replace(weights=weights, rest=_weights(packed.rest, n, change))
     pairs = jnp.broadcast_to(rows, (n, n))
     return change(pairs, pairs.T, jnp.asarray(packed))
 
 
 def _row_sums(packed: Packed, n: int) -> Float[Array, "n"]:
     if isinstance(packed, Edges):
-        return jnp.zeros(n, packed.weights.dtype).at[packed.receivers].add(packed.weights)
+        return segment_sum(packed.weights, packed.receivers, n, sorted=True)
     if isinstance(packed, Slots):
         return packed.weights.sum(axis=0) + _row_sums(packed.rest, n)
     return packed.sum(axis=1)

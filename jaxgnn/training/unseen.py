@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxgnn.data import csbm
+from jaxgnn.graphs.fold import Fold
 from jaxgnn.graphs.prepare import prepare
 from jaxgnn.graphs.propagation import Edges, Halo, Slots
 from jaxgnn.tasks import node_classification
@@ -48,14 +49,18 @@ def _grown(task: Any, count: int, wanted: int) -> Any:
     def by_edge(leaf: Any) -> Any:
         return _with(leaf, (*leaf.shape[:-1], math.ceil(ratio * leaf.shape[-1])))
 
+    def by_row(leaf: Any) -> Any:
+        return _with(leaf, (*leaf.shape[:-1], round(ratio * leaf.shape[-1])))
+
     def packed(part: Any) -> Any:
         if part is None:
             return None
         if isinstance(part, Halo):
             return replace(part, local=packed(part.local), send=tuple(map(by_edge, part.send)))
         if isinstance(part, Slots):
-            senders, weights = (_with(a, (*a.shape[:-1], round(ratio * a.shape[-1]))) for a in part[:2])
-            return Slots(senders, weights, packed(part.rest))
+            senders, weights = map(by_row, part[:2])
+            plan = part.fold and Fold(tuple(map(by_edge, part.fold.levels)), by_row(part.fold.place))
+            return Slots(senders, weights, packed(part.rest), plan)
         return Edges(*map(by_edge, part))
 
     P = task.graph.propagation

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgnn.graphs.segment import rows, segment_mean, segment_sum, tree_sum
+from jaxgnn.graphs.segment import rows, segment_mean, segment_sum, tree
 
 SEGMENTS = jnp.array([0, 0, 2, 2, 2])
 
@@ -38,16 +38,20 @@ def test_a_tree_of_gathers_sums_the_same(lengths, is_sorted):
     ids = np.repeat(np.arange(len(lengths)), lengths)
     ids = ids if is_sorted else rng.permutation(ids)
     data = rng.standard_normal((ids.size, 2, 3)) * 10.0 ** rng.integers(-3, 4, (ids.size, 1, 1))
-    found = tree_sum(jnp.asarray(data, jnp.float32), jnp.asarray(ids), len(lengths), sorted=is_sorted)
+    found = tree(jnp.asarray(data, jnp.float32), jnp.asarray(ids), len(lengths), sorted=is_sorted)
     exact, size = np.zeros((len(lengths), 2, 3)), np.zeros((len(lengths), 2, 3))
     np.add.at(exact, ids, data.astype(np.float32).astype(np.float64))
     np.add.at(size, ids, np.abs(data))
     assert (np.abs(found - exact) <= np.finfo(np.float32).eps * (1 + np.log2(max(lengths))) * size).all()
+    top = tree(jnp.asarray(data, jnp.float32), jnp.asarray(ids), len(lengths), sorted=is_sorted, largest=True)
+    expected = np.full((len(lengths), 2, 3), -np.inf, np.float32)
+    np.maximum.at(expected, ids, data.astype(np.float32))
+    np.testing.assert_array_equal(top, expected)
 
 
 def test_a_tree_keeps_what_is_not_finite_in_its_segment():
     data = jnp.array([1.0, np.nan, 2.0, np.inf, 3.0, 4.0])
-    found = tree_sum(data, jnp.array([0, 1, 2, 3, 4, 4]), 6, sorted=True)
+    found = tree(data, jnp.array([0, 1, 2, 3, 4, 4]), 6, sorted=True)
     np.testing.assert_array_equal(found, [1, np.nan, 2, np.inf, 7, 0])
 
 
