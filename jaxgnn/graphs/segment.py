@@ -84,11 +84,12 @@ def tree(
     stride = 1
     while stride < e:
         found = data
-        for ahead in range(stride, min(4 * stride, e), stride):
-            same = (segments[ahead:] == segments[:-ahead]).reshape(wide)
-            after = jnp.where(same, data[ahead:], neutral)
-            after = jnp.concatenate([after, jnp.full((ahead, *data.shape[1:]), neutral, data.dtype)])
-            found = jnp.maximum(found, after) if largest else found + after
+        after = jnp.pad(data, [(0, 3 * stride)] + [(0, 0)] * (data.ndim - 1))
+        owner = jnp.pad(segments, (0, 3 * stride), constant_values=num_segments)
+        for ahead in (stride, 2 * stride, 3 * stride):
+            same = (owner[ahead : ahead + e] == segments).reshape(wide)
+            other = jnp.where(same, after[ahead : ahead + e], neutral)
+            found = jnp.maximum(found, other) if largest else found + other
         data, stride = found, 4 * stride
     ids = jnp.arange(num_segments, dtype=segments.dtype)
     first = jnp.minimum(jnp.searchsorted(segments, ids), e - 1)

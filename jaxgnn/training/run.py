@@ -117,7 +117,7 @@ def steps(
     """
 
     def one(state, _):
-        # One run after another, a step without effect costs nothing; side by side, `cond` becomes a selection.
+        # With branches a step without effect costs nothing.
         proceed = partial(step, model, config, task, hyper, branches=branches)
         idle = state.stopped | (state.step >= total)
         return _either(idle, lambda s: (s, nothing()), proceed, state, branches=branches)

@@ -173,10 +173,14 @@ class Runs(NamedTuple):
     devices: Mesh | None
     count: int
 
-    @property
-    def exchanging(self) -> bool:
-        """Whether devices exchange rows: a branch that one run takes and another not would part them."""
-        return self.devices is not None and self.devices.shape["nodes"] > 1
+    def may_branch(self, *, one_by_one: bool) -> bool:
+        """Whether a run may take a branch of its own.
+
+        Not where devices exchange rows, which it would part, nor side by side, where `cond` computes both and reads a
+        copy of the graph for every run.
+        """
+        seeds, nodes = (1, 1) if self.devices is None else (self.devices.shape["seeds"], self.devices.shape["nodes"])
+        return nodes == 1 and (one_by_one or self.count <= seeds)
 
     def put(self, tree: T) -> T:
         """A tree of [count, ...] on the mesh; the last run is repeated."""

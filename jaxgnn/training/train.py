@@ -337,7 +337,7 @@ def _advance(model, config, task, total, hypers, states, one_by_one: bool, mesh)
 
     def steps(given, hyper, state):
         task, total = given
-        options = {"length": STEPS_AT_ONCE, "branches": not place.exchanging}
+        options = {"length": STEPS_AT_ONCE, "branches": place.may_branch(one_by_one=one_by_one)}
         return run.steps(model, config, task, total, hyper, state, **options)
 
     return place.each(steps, (task, total), (hypers, states), one_by_one=one_by_one)

@@ -7,12 +7,14 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxgnn as jg
 from jaxgnn.commands.main import main
 from jaxgnn.training.scale import Runs, parse_mesh, spread, start_process
+from jaxgnn.training.train import _advance, _start, default_hyper
 
 EIGHT = Path(__file__).parent / "eight_devices.py"
 NETWORK = ["--dataset", "karate", "--depth", "2", "--width", "4", "--residual", "identity", "--bound", "frobenius"]
@@ -160,3 +162,20 @@ def test_numbers_out_of_range():
         start_process("127.0.0.1:1", 2, 2)
     with pytest.raises(ValueError, match="heartbeat=0"):
         start_process("127.0.0.1:1", 2, 1, heartbeat=0)
+
+
+def test_runs_side_by_side_share_the_graph():
+    """A `cond` on what one run does would give every run a copy of P and of the features."""
+    ds = jg.load_dataset("csbm")
+    graph = jg.prepare(ds.graph, backend="padded")
+    task = jg.tasks.node_classification(ds, graph)
+    model = jg.DeepGNN(depth=2, width=4, out=task.out)
+    config = jg.TrainConfig(steps=10, evaluate_every=2)
+    runs, (slots, n) = 3, graph.propagation.forward.senders.shape
+    hypers = jax.tree.map(lambda a: jnp.stack([a] * runs), default_hyper(model, config))
+    keys = jax.random.split(jax.random.key(0), runs)
+    states = _start(model, config.without_numbers(), task, keys, hypers, False, None)
+    text = _advance.lower(model, config.without_numbers(), task, 10, hypers, states, False, None).as_text()
+    assert f"tensor<{slots}x{n}x" in text
+    assert f"tensor<{runs}x{slots}x{n}x" not in text
+    assert f"tensor<{runs}x{n}x{ds.x.shape[1]}x" not in text
