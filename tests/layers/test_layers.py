@@ -351,7 +351,8 @@ def test_gradients_are_finite_and_recomputed_alike(setting):
 def test_float32_is_close_to_float64(setting):
     module, params, graph, X = setting
     single = jax.tree.map(lambda a: a.astype(np.float32), params)
-    H = compiled(module, single, graph, X.astype(np.float32))
+    with jax.default_matmul_precision("highest"):  # by default a GPU rounds factors to TF32, a TPU to bfloat16
+        H = compiled(module, single, graph, X.astype(np.float32))
     assert H.dtype == np.float32
     np.testing.assert_allclose(H, run(module, params, graph, X), rtol=0, atol=2e-5)
 
