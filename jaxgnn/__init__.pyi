@@ -15,6 +15,7 @@ from .graphs.propagation import Propagation as Propagation
 from .graphs.rewiring import balanced_forman as balanced_forman
 from .graphs.rewiring import fosr as fosr
 from .graphs.rewiring import sdrf as sdrf
+from .host.cores import use_cores as use_cores
 from .jacobian import Density as Density
 from .jacobian import Extremes as Extremes
 from .jacobian import LayerJacobian as LayerJacobian

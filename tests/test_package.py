@@ -28,6 +28,7 @@ PROMISED = {
         "train",
         "sweep",
         "make_train",
+        "use_cores",
     ],
     "types": [
         "DeepGNN",

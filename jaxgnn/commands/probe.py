@@ -18,7 +18,7 @@ from jaxgnn import layers
 from jaxgnn.analysis.backward import Backward, backward_analysis
 from jaxgnn.analysis.theory_lines import Geometry, Line, Lines, geometry, lines
 from jaxgnn.analysis.verdict import verdict
-from jaxgnn.commands.setting import DataConfig, ModelConfig, network
+from jaxgnn.commands.setting import DataConfig, ModelConfig, network, start_on
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.occupied import occupied
@@ -249,6 +249,8 @@ class ProbeCommand:
     Attributes:
       model: the network.
       out: the folder; by default jaxgnn-probe-DATASET-LAYER-DEPTH.
+      cores: CPU cores, by default all physical ones: on a CPU so many runs of training are computed at a time. The
+        results are the same to the bit for any.
       json: print a summary as the last line of standard output, as JSON.
     """
 
@@ -257,9 +259,11 @@ class ProbeCommand:
     optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=partial(TrainConfig, steps=100))
     probe: tyro.conf.OmitArgPrefixes[ProbeConfig] = field(default_factory=ProbeConfig)
     out: Path | None = None
+    cores: int | None = None
     json: bool = False
 
     def run(self, arguments: Sequence[str]) -> None:
+        start_on(self.cores)
         name = f"jaxgnn-probe-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
         probing = Probing(self.source, self.model, self.optimisation, self.probe, self.out or Path(name))
         with occupied(probing.out):

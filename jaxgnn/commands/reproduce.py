@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import tyro
 
+from jaxgnn.commands.setting import start_on
 from jaxgnn.data.errors import DataError
 from jaxgnn.evidence import reproduction as reproducing
 from jaxgnn.evidence.finding import Preset
@@ -29,6 +30,8 @@ class ReproduceCommand:
       all: every one; those whose data are not here are said to be not available.
       preset: smoke takes seconds, cpu minutes on two cores, full needs an accelerator; "paper" is full's former name.
       out: the folder.
+      cores: CPU cores, by default all physical ones: on a CPU so many runs of training are computed at a time. The
+        results are the same to the bit for any.
       json: print a summary as the last line of standard output, as JSON.
     """
 
@@ -37,6 +40,7 @@ class ReproduceCommand:
     all: bool = False
     preset: Literal["smoke", "cpu", "full", "paper"] = "cpu"
     out: Path = Path("runs")
+    cores: int | None = None
     json: bool = False
 
     def run(self, arguments: Sequence[str]) -> None:
@@ -44,6 +48,7 @@ class ReproduceCommand:
         if self.list:
             self._print_list()
             return
+        start_on(self.cores)
         preset: Preset = "full" if self.preset == "paper" else self.preset
         if self.preset == "paper":
             print("jaxgnn: note: the preset paper is called full now: its settings are ours", file=sys.stderr)

@@ -1,6 +1,7 @@
 """What to work on, as the commands' options: a data set with its propagation matrix, and a network."""
 
 import ast
+import contextlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from typing import Any, Literal, get_args
@@ -9,6 +10,7 @@ from jaxgnn import data
 from jaxgnn.graphs import rewiring
 from jaxgnn.graphs.normalisation import Normalisation
 from jaxgnn.graphs.prepare import prepare
+from jaxgnn.host.cores import use_cores
 from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.layers import LAYERS
 from jaxgnn.network.model import DeepGNN
@@ -121,3 +123,12 @@ def _layer(options: Mapping[str, Any], layer_options: Mapping[str, Any]) -> Any:
             needed = getattr(wanted, "__name__", str(wanted))
             raise ValueError(f"layer option {option!r} has the value {value!r}: {needed} is needed")
     return LAYERS[name](features=options["width"], **defaults | dict(layer_options))
+
+
+def start_on(cores: int | None) -> None:
+    """A CPU device a core, for runs side by side. Raises ValueError where `cores` is given and cannot be had."""
+    if cores is not None:
+        use_cores(cores)
+        return
+    with contextlib.suppress(ValueError):  # JAX has started already: with what it has
+        use_cores()

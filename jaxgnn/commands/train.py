@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 from jax.sharding import Mesh
 
-from jaxgnn.commands.setting import DataConfig, ModelConfig, named_values, network
+from jaxgnn.commands.setting import DataConfig, ModelConfig, named_values, network, start_on
 from jaxgnn.host import interrupts
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_texts, check_whole
@@ -68,8 +68,10 @@ class DevicesConfig:
     """On what.
 
     Attributes:
+      cores: CPU cores, by default all physical ones: on a CPU so many runs are computed at a time where memory allows.
+        The results are the same to the bit for any.
       mesh: devices, as seeds=4,nodes=2: the runs share out the first number of them, and the graph's nodes, for each of
-        those, the second. By default one device.
+        those, the second. By default a GPU or TPU is one device, and the CPU one for each of the cores.
       coordinator: address:port where process 0 of several processes listens; each is started with the same command but
         for its own `process`, and only process 0 writes files and prints results.
       processes: how many there are.
@@ -77,6 +79,7 @@ class DevicesConfig:
       heartbeat: seconds without a sign of life after which a process counts as lost, which ends the others.
     """
 
+    cores: int | None = None
     mesh: str | None = None
     coordinator: str | None = None
     processes: int = 1
@@ -86,6 +89,8 @@ class DevicesConfig:
     def start(self) -> Mesh | None:
         """Joins the other processes, if there are any, and gives the mesh. Raises ValueError where it cannot be had."""
         sizes = None if self.mesh is None else scale.parse_mesh(self.mesh)
+        if self.coordinator is None or self.cores is not None:
+            start_on(self.cores)
         if self.coordinator is None:
             if (self.processes, self.process) != (1, 0):
                 raise ValueError(f"processes={self.processes}, process={self.process}: they need a coordinator")

@@ -1,4 +1,4 @@
-"""Independent pieces of work on the cores of the machine, a thread each.
+"""Independent pieces of work on the cores of the machine: a thread each, or runs of training on a CPU device each.
 
 Compiling, compiled programs and LAPACK let other threads of Python run, which is most of what a study's cell or a
 theorem's check spends its time on. Nothing that is computed depends on how many run at a time.
@@ -6,6 +6,7 @@ theorem's check spends its time on. Nothing that is computed depends on how many
 
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -17,6 +18,7 @@ from jaxgnn.host.options import check_whole
 T = TypeVar("T")
 _TOPOLOGY = Path("/sys/devices/system/cpu")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_FLAG = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 
 
 def physical_cores() -> int:
@@ -39,6 +41,34 @@ def chosen_cores(cores: int | None) -> int:
         return physical_cores()
     check_whole("cores", cores, least=1)
     return cores
+
+
+def use_cores(cores: int | None = None) -> int:
+    """Gives JAX a CPU device for each of so many cores, over which `train` and `sweep` share out their runs.
+
+    Call it before the first computation. A number of devices that XLA_FLAGS sets is left as it is.
+
+    Args:
+      cores: how many; by default the machine's physical cores, within a container's quota.
+
+    Returns the number of CPU devices that there are now. Raises ValueError for less than one, and where JAX has started
+    with another number.
+    """
+    wanted = chosen_cores(cores)
+    if set_by_flags := _FLAG.search(os.environ.get("XLA_FLAGS", "")):
+        return int(set_by_flags[1])
+    import jax
+
+    try:
+        jax.config.update("jax_num_cpu_devices", wanted)
+    except RuntimeError:
+        there = len(jax.devices("cpu"))
+        if there != wanted:
+            raise ValueError(
+                f"JAX has started with {there} CPU device{'s' * (there != 1)}, not {wanted}: call use_cores() before "
+                f"the first computation, or set JAX_NUM_CPU_DEVICES={wanted}"
+            ) from None
+    return wanted
 
 
 def side_by_side(works: Sequence[Callable[[], T]], cores: int) -> list[T]:

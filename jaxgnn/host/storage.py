@@ -7,13 +7,15 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import jax
 import numpy as np
+
+from jaxgnn.host.cores import physical_cores
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
@@ -105,21 +107,30 @@ def _read_cell(stem: Path, fingerprint: str) -> Cell | None:
 
 def fingerprint(described: Any, arrays: Any = ()) -> str:
     """SHA-256 of what a measurement depends on: JSON, versions, device and commit, and the leaves of a pytree."""
-    digest = hashlib.sha256(json.dumps([_plain(described), environment()], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([_plain(described), without_counts(environment())], sort_keys=True).encode())
     for array in map(np.asarray, jax.tree.leaves(arrays)):
         digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
 def environment() -> dict[str, Any]:
-    """Versions, device and commit (None outside a checkout), for a run's folder."""
+    """Versions, device and commit (None outside a checkout), for a run's folder.
+
+    Of a CPU the device says how many cores there are as well: XLA's sums are parted by them, and round accordingly.
+    """
     packages = ("jaxgnn", "jax", "jaxlib", "flax", "optax", "jraph", "numpy", "scipy", "matfree", "orbax-checkpoint")
     device = jax.devices()[0]
+    cores = {"cores": physical_cores()} if device.platform == "cpu" else {}
     return {
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()} | cores,
         "commit": _commit(),
     }
+
+
+def without_counts(described: Mapping[str, Any]) -> dict[str, Any]:
+    """An environment without the numbers of devices and cores, which do not make a measurement another one."""
+    return {**described, "device": {k: v for k, v in described["device"].items() if k not in ("count", "cores")}}
 
 
 def _version(package: str) -> str | None:

@@ -144,6 +144,19 @@ def checked_model(
     return model
 
 
+def runs_at_once(model: DeepGNN, graph: Graph, x: Any, config: TrainConfig, *, runs: int, devices: int) -> int:
+    """How many of a host's devices, 1 to `devices`, can each compute a run within 60% of the memory that is free.
+
+    Where the features of all layers take less than a GiB for all of them, memory is not looked at.
+    """
+    most = min(runs, devices)
+    if most < 2 or 4 * graph.num_nodes * model.width * model.blocks * most <= 2**30:
+        return most
+    needed = estimate(model, graph, x, config, seeds=runs)
+    each = needed.gradients + needed.kept + needed.recomputed + needed.workspace
+    return max(1, min(most, int((SHARE * available_bytes() - (needed.total - each)) // max(each, 1))))
+
+
 def require(needed: MemoryEstimate, model: DeepGNN) -> None:
     """Raises MemoryError, one sentence with the bytes and a way out, where an estimate is more than is free."""
     instead = 'less depth or width, or compute_dtype="float16"' if model.remat == "least" else 'remat="least"'

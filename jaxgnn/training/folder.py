@@ -3,13 +3,14 @@
 import hashlib
 import json
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxgnn.host.storage import environment, write_json, write_text
+from jaxgnn.host.storage import environment, without_counts, write_json, write_text
 from jaxgnn.tasks.task import Metrics, Task
 from jaxgnn.training import scale
 from jaxgnn.training.checkpoint import Checkpoints
@@ -25,7 +26,7 @@ class RunFolder:
 
     def __init__(self, folder: Path, config: dict[str, Any], task: Task, *, tensorboard: bool):
         config = config | environment()
-        digest = hashlib.sha256(json.dumps(_without_count(config), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(without_counts(config), sort_keys=True).encode())
         digest.update(str(jax.tree.structure(task)).encode())  # the metric, the loss and whatever else is no array
         for array in map(np.asarray, jax.tree.leaves(task)):
             digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
@@ -44,11 +45,24 @@ class RunFolder:
         if restored is None:
             self._require_own_config()
         else:
+            self._say_other_cores()
             done, (_, history, *_) = restored
             lines = _lines(0, Metrics(*(m[:, :done] for m in history)))
         write_json(self._config_file, self._config)
         write_text(self._history, "".join(lines))
         return restored
+
+    def _say_other_cores(self) -> None:
+        """Warns where the run goes on with another number of cores."""
+        try:
+            before = json.loads(self._config_file.read_bytes())["device"]["cores"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        now = self._config["device"].get("cores")
+        if before != now:
+            warnings.warn(
+                f"this run was on {before} cores and goes on with {now}: the same numbers up to rounding", stacklevel=2
+            )
 
     def _require_own_config(self) -> None:
         """Raises ValueError where there is a config.json that is not a run's, or damaged."""
@@ -104,11 +118,6 @@ def restored(folder: "RunFolder | NoFolder", like: Any) -> tuple[int, Any] | Non
     found = scale.by_first(lambda: folder.restore(like))
     step = int(scale.from_first(np.asarray(-1 if found is None else found[0])))
     return None if step < 0 else (step, scale.from_first(like if found is None else found[1]))
-
-
-def _without_count(config: dict[str, Any]) -> dict[str, Any]:
-    """What makes a run another one: how many devices there are does not."""
-    return config | {"device": {name: value for name, value in config["device"].items() if name != "count"}}
 
 
 def _lines(start: int, metrics: Metrics) -> list[str]:

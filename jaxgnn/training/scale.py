@@ -7,6 +7,7 @@ the borders of the parts (`jaxgnn.graphs.partition`).
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -49,6 +50,12 @@ def mesh(*, seeds: int = 1, nodes: int = 1) -> Mesh:
     if any(len(of_process) < wanted // processes for of_process in devices):
         raise ValueError(f"every process needs {wanted // processes} devices, but not all have as many")
     return Mesh(np.asarray(devices).reshape(seeds, nodes), AXES, axis_types=(AxisType.Auto,) * 2)
+
+
+def idle_devices() -> int:
+    """CPU devices of this process that runs can be shared out over: 1 where a default device is set or others join."""
+    alone = jax.process_count() == 1 and jax.config.jax_default_device is None
+    return jax.local_device_count() if alone and jax.default_backend() == "cpu" else 1
 
 
 def parse_mesh(text: str) -> dict[str, int]:
@@ -207,17 +214,19 @@ class Runs(NamedTuple):
     def each(self, function: Callable, task: Any, arguments: Any, *, one_by_one: bool) -> Any:
         """function(task, *arguments) of every run, inside `jax.jit`; side by side or, on each device, one by one.
 
-        A device's only run is called as it is: with a leading axis of one, TPUs lay arrays of nodes out a row a tile.
+        Side by side, a device's only run is called as it is: with a leading axis of one, TPUs lay arrays of nodes out a
+        row a tile. One by one, its bits are those that it has among others.
         """
         devices = self.devices
+        alone = not one_by_one or (devices is not None and devices.shape["nodes"] > 1)
 
         def of_device(task, arguments):
-            if jax.tree.leaves(arguments)[0].shape[0] == 1:
-                alone = function(task, *jax.tree.map(lambda a: a[0], arguments))
-                return jax.tree.map(lambda a: a[None], alone)
+            if alone and jax.tree.leaves(arguments)[0].shape[0] == 1:
+                found = function(task, *jax.tree.map(lambda a: a[0], arguments))
+                return jax.tree.map(lambda a: a[None], found)
             if not one_by_one:
                 return jax.vmap(lambda *a: function(task, *a))(*arguments)
-            return jax.lax.map(lambda a: function(task, *a), arguments)
+            return _one_by_one(lambda a: function(task, *a), arguments)
 
         if devices is None:
             return of_device(task, arguments)
@@ -230,6 +239,34 @@ class Runs(NamedTuple):
             axis_names={"seeds"},
             check_vma=False,
         )(task, arguments)
+
+
+def _one_by_one(function: Callable, arguments: Any) -> Any:
+    """`jax.lax.map` of which the compiler does not see for how many runs: what runs once would get other bits."""
+    given = jax.tree.map(_plain, arguments)
+    count = jax.tree.leaves(given)[0].shape[0]
+    if count == 1:  # an axis of one is no axis for it
+        given = jax.tree.map(lambda a: jnp.concatenate([a, a]), given)
+    kinds = []  # of keys among the results; None for the others
+
+    def plain(i):
+        run = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), given)
+        found = function(jax.tree.map(_like, arguments, run))
+        kinds[:] = [jax.random.key_impl(a) if _is_key(a) else None for a in jax.tree.leaves(found)]
+        return jax.tree.map(_plain, found)
+
+    def one(i, results):
+        put = partial(jax.lax.dynamic_update_index_in_dim, index=i, axis=0)
+        return jax.tree.map(put, results, plain(i))
+
+    room = jax.eval_shape(plain, jnp.int32(0))
+    room = jax.tree.map(lambda a: jnp.zeros((max(count, 2), *a.shape), a.dtype), room)
+    results = jax.lax.fori_loop(0, jax.lax.optimization_barrier(jnp.int32(count)), one, room)
+    leaves, tree = jax.tree.flatten(jax.tree.map(lambda a: a[:count], results))
+    keys = (
+        a if kind is None else jax.random.wrap_key_data(a, impl=kind) for a, kind in zip(leaves, kinds, strict=True)
+    )
+    return jax.tree.unflatten(tree, keys)
 
 
 def is_first() -> bool:
@@ -277,13 +314,16 @@ def from_first(tree: T) -> T:
 
 def _plain(leaf: Any) -> Any:
     """The numbers of a PRNG key; any other array as it is."""
-    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
 def _like(leaf: Any, plain: Any) -> Any:
     """What `_plain` gave as a key again, where the leaf is one."""
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return jax.random.wrap_key_data(plain, impl=jax.random.key_impl(leaf)) if is_key else plain
+    return jax.random.wrap_key_data(plain, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else plain
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _rows_of_processes(mine: np.ndarray) -> np.ndarray:

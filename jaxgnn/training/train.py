@@ -27,7 +27,7 @@ from jaxgnn.host.program import as_traced, is_value
 from jaxgnn.network.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.tasks.task import Metrics, Task
 from jaxgnn.training import run, scale
-from jaxgnn.training.depth_memory import checked_model
+from jaxgnn.training.depth_memory import checked_model, runs_at_once
 from jaxgnn.training.folder import NoFolder, RunFolder, restored
 from jaxgnn.training.optimisers import Hyper, TrainConfig
 from jaxgnn.training.recorder import Record, Recorder, check_record_every
@@ -86,7 +86,8 @@ def train(
         are taken by one device.
       mesh: devices from `jaxgnn.scale.mesh`: the runs share out its "seeds", and the nodes of the task's graph its
         "nodes". The numbers are the same up to rounding (with dropout and nodes > 1: other draws), and a folder can be
-        gone on with on another mesh or none. The result is on the host.
+        continued on another mesh or none. The result is on the host. Without a mesh, several CPU devices
+        (`jaxgnn.use_cores`) share out the runs, as many at a time as memory allows: the same bits for any number.
       options: fields of TrainConfig.
 
     Raises:
@@ -138,8 +139,11 @@ def sweep(
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     one_by_one = jax.default_backend() == "cpu" if batching == "auto" else batching == "map"
     if mesh is None:
-        of_runs = {"seeds": seeds * len(points), "side_by_side": not one_by_one}
-        model = checked_model(model, task.graph, task.x, config, **of_runs)
+        count = seeds * len(points)
+        model = checked_model(model, task.graph, task.x, config, seeds=count, side_by_side=not one_by_one)
+        if one_by_one and (cores := scale.idle_devices()) > 1:
+            at_once = runs_at_once(model, task.graph, task.x, config, runs=count, devices=cores)
+            mesh = scale.mesh(seeds=at_once) if at_once > 1 else None
     hyper = default_hyper(model, config)
     hypers = [hyper._replace(**{k: jnp.float32(v) for k, v in p.items()}) for p in points for _ in range(seeds)]
     keys = [jax.random.fold_in(jax.random.key(seed), i) for _ in points for i in range(seeds)]

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -69,3 +71,45 @@ def test_a_stop_reaches_the_threads(monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         cores.side_by_side([work] * 2, 2)
+
+
+PROGRAM = """
+import hashlib, sys, jax, numpy as np, jaxgnn as jg
+cores, seeds = map(int, sys.argv[1:])
+assert jg.use_cores(cores) == cores == len(jax.devices()) == jg.use_cores(cores)
+ds = jg.load_dataset("csbm")
+task = jg.tasks.node_classification(ds, jg.prepare(ds.graph))
+model = jg.DeepGNN(depth=3, width=8, out=task.out, dropout=0.2)
+found = jg.train(model, task, seeds=seeds, steps=12, record_every=10)
+first = jax.tree.map(lambda a: a[:2], (found.params, found.history)), found.record.of_runs(slice(0, 2))
+for leaf in jax.tree.leaves(first):
+    print(hashlib.sha1(np.ascontiguousarray(leaf).tobytes()).hexdigest())
+try:
+    jg.use_cores(cores + 1)
+except ValueError as error:
+    print(error, file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def on():
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")}
+
+    def run(cores, seeds, **more):
+        command = [sys.executable, "-c", PROGRAM, str(cores), str(seeds)]
+        return subprocess.run(command, env=environment | more, capture_output=True, text=True, timeout=300)
+
+    return run
+
+
+def test_runs_have_the_same_bits_on_any_number_of_cores(on):
+    one, two, alone = on(1, 3), on(2, 3), on(2, 2)  # on two cores: two runs and one, and one each
+    assert one.returncode == two.returncode == alone.returncode == 0, one.stderr + two.stderr + alone.stderr
+    assert len(one.stdout) > 1000
+    assert one.stdout == two.stdout == alone.stdout
+    assert "JAX has started with 2 CPU devices, not 3: call use_cores() before the first" in two.stderr
+
+
+def test_a_number_of_devices_that_flags_set_is_left_as_it_is(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_x=1 --xla_force_host_platform_device_count=5")
+    assert cores.use_cores(2) == 5
