@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from jraph import GraphsTuple
 
+MASKS = ("train_mask", "val_mask", "test_mask")
+
 
 class Dataset(NamedTuple):
     """One graph with labelled nodes. Arrays live on the host (numpy); nothing is normalised.
@@ -13,7 +15,8 @@ class Dataset(NamedTuple):
     Attributes:
       name: canonical name, for example "cora".
       split: the split that the masks hold, for example "public" or "geom:3".
-      graph: GraphsTuple of one graph: directed edges, both directions of an undirected one.
+      graph: GraphsTuple of one graph: directed edges, both directions of an undirected one; weights and features of
+        edges as `edge_parts` reads them.
       x: [n, f] float32 features exactly as stored in the file.
       labels: [n] int32 classes, 0 .. num_classes - 1.
       num_classes: number of classes.
@@ -55,3 +58,15 @@ def graphs_tuple(senders: Int[np.ndarray, "e"], receivers: Int[np.ndarray, "e"],
         n_node=index([num_nodes]),
         n_edge=index([len(senders)]),
     )
+
+
+def edge_parts(edges: Any) -> tuple[Any, Any]:
+    """Weights [e] and features of a GraphsTuple's `edges`, None where there are none.
+
+    {"weight": w} and {"weight": w, "features": ...} hold weights; anything else is features.
+    """
+    if isinstance(edges, dict) and "weight" in edges and set(edges) <= {"weight", "features"}:
+        return edges["weight"], edges.get("features")
+    if isinstance(edges, dict) and set(edges) == {"features"}:
+        return None, edges["features"]
+    return None, edges

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxgnn.data.dataset import Dataset
 from jaxgnn.data.files import DataFile, cache_folder, find, locate, warn_unverified
 from jaxgnn.data.generators import csbm, karate
 from jaxgnn.data.power_law import power_law
+from jaxgnn.data.stored import load_stored
 
 Status = Literal["embedded", "in JAXGNN_DATA", "cached", "downloadable", "bring the file"]
 
@@ -63,15 +65,20 @@ DATASETS: Mapping[str, Source] = MappingProxyType(_sources())
 
 
 def load_dataset(name: str, split: str | None = None, **options: Any) -> Dataset:
-    """A data set by name; upper case and "-" for "_" are allowed, None is the default split.
+    """A data set by name, or from a file or folder; upper case and "-" for "_" are allowed, None is the default split.
 
     The default split is "public" for cora, citeseer and pubmed, "geom:0" for the other files and "default"
     for csbm, power_law and karate. Only csbm and power_law take options, those of the functions of these names.
+    A path (a name with "/" or that ends in ".npz") is read as `jaxgnn.data.stored` says, and has its own split.
 
     Raises:
       ValueError: unknown data set, split or option; the message lists what is allowed.
       DataError: a file is missing, damaged or cannot be fetched.
     """
+    if is_path(name):
+        if split is not None or options:
+            raise ValueError(f"split={split!r}: {name} has a split of its own, and takes no options.")
+        return load_stored(name)
     name = canonical_name(name)
     source = DATASETS[name]
     split = source.splits[0] if split is None else split
@@ -86,6 +93,13 @@ def load_dataset(name: str, split: str | None = None, **options: Any) -> Dataset
         if option not in allowed:
             raise ValueError(_unknown(f"option of {name}", option, allowed))
     return source.load(**options)
+
+
+def is_path(name: Any) -> bool:
+    """Whether it is a path, and no name of a data set."""
+    text = str(name)
+    known = text.lower().replace("-", "_") in DATASETS
+    return isinstance(name, Path) or (not known and (os.sep in text or text.endswith(".npz") or Path(text).is_dir()))
 
 
 def canonical_name(name: str) -> str:

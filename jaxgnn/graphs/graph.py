@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Float, Int
 
 from jaxgnn.graphs.normalisation import Normalisation as Normalisation
@@ -33,7 +34,8 @@ class Graph:
       node_mask: [n] the same of nodes.
       khops: this graph's pairs at distance exactly 1, .., K as graphs of their own, stacked in a leading axis K and
         padded to equal numbers of edges; None unless `prepare` was asked for `hops`.
-      weighted: whether edges have weights other than 1, which are in `propagation` alone.
+      weighted: whether edges have weights other than 1, which only `propagation` uses.
+      weights: [e] these weights as they were given; None where there are none, or the graph was changed since.
     """
 
     graphs_tuple: jraph.GraphsTuple
@@ -42,6 +44,7 @@ class Graph:
     node_mask: Float[Array, "n"] | None = None
     khops: "Graph | None" = None
     weighted: bool = field(default=False, metadata={"static": True})
+    weights: Float[np.ndarray, "e"] | None = None
 
     def __repr__(self) -> str:
         shape = getattr(self.graphs_tuple.senders, "shape", None) or ("?",)
@@ -125,6 +128,35 @@ class Graph:
         ones = jnp.ones((self.num_edges,), messages.dtype) if mask is None else mask.reshape(-1)
         degree = segment_sum(ones, self.receivers, self.num_nodes, sorted=True)
         return total / jnp.maximum(degree, 1).reshape(-1, *trailing)
+
+    def to_scipy(self) -> sp.csr_matrix:
+        """The adjacency matrix [n, n] without added loops: the entry [u, v] is the weight of the edge u -> v, or 1.
+
+        Raises ValueError where edges are padded or dropped, or had weights that are not kept.
+        """
+        if self.edge_mask is not None or (self.weighted and self.weights is None):
+            raise ValueError("edges of this graph are padded or changed: the graph that prepare made has the matrix")
+        values = np.ones(self.num_edges) if self.weights is None else np.asarray(self.weights)
+        ends = (np.asarray(self.senders), np.asarray(self.receivers))
+        return sp.csr_matrix((values, ends), (self.num_nodes, self.num_nodes))
+
+    def to_networkx(self) -> Any:
+        """A networkx graph of the nodes 0 .. n - 1: Graph where every edge has one back of equal weight, or DiGraph.
+
+        Weights other than 1 are the attribute "weight". Raises ValueError as `to_scipy` does.
+        """
+        import networkx as nx  # takes a moment
+
+        matrix = self.to_scipy()
+        found = nx.Graph() if (matrix != matrix.T).nnz == 0 else nx.DiGraph()
+        found.add_nodes_from(range(self.num_nodes))
+        entries = matrix.tocoo()
+        edges = zip(entries.row.tolist(), entries.col.tolist(), strict=True)
+        if self.weights is None:
+            found.add_edges_from(edges)
+        else:
+            found.add_weighted_edges_from((u, v, w) for (u, v), w in zip(edges, entries.data.tolist(), strict=True))
+        return found
 
     def hop(self, index: Int[Array, ""]) -> "Graph":
         """The graph of the pairs at distance exactly 1 + index mod K. Raises ValueError without `khops`."""

@@ -110,7 +110,9 @@ def _permuted(graph: Graph, place: np.ndarray, order: np.ndarray, propagation: P
     node_mask = graph.node_mask
     if node_mask is not None or (order < 0).any():
         node_mask = taken(np.ones(place.size, np.float32) if node_mask is None else np.asarray(node_mask), order)
-    return replace(graph, graphs_tuple=moved, propagation=propagation, edge_mask=edge_mask, node_mask=node_mask)
+    weights = None if graph.weights is None else graph.weights[edges]
+    masks = {"edge_mask": edge_mask, "node_mask": node_mask}
+    return replace(graph, graphs_tuple=moved, propagation=propagation, weights=weights, **masks)
 
 
 def _packed(P: sp.csr_matrix, parts: int, mesh: Mesh | None) -> tuple[Halo, Int[np.ndarray, "parts"], int]:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
 
+from jaxgnn.data.dataset import Dataset, edge_parts
 from jaxgnn.graphs.edge_list import (
     checked_edges,
     checked_features,
@@ -22,11 +23,12 @@ from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.normalisation import Normalisation as Normalisation
 from jaxgnn.graphs.normalisation import normalised
 from jaxgnn.graphs.propagation import Backend, Edges, Propagation, make_propagation
+from jaxgnn.graphs.sources import as_source
 from jaxgnn.host.memory import require_memory
 
 
 def prepare(
-    graph: jraph.GraphsTuple | None = None,
+    graph: Any = None,
     *,
     senders: Int[np.ndarray, "e"] | None = None,
     receivers: Int[np.ndarray, "e"] | None = None,
@@ -49,7 +51,9 @@ def prepare(
       raw     P = A~, no loops added
 
     Args:
-      graph: a jraph.GraphsTuple (of several graphs: their disjoint union); its edge features are kept. Or:
+      graph: a jraph.GraphsTuple (of several graphs: their disjoint union); its edge features are kept, and where
+        `edges` is {"weight": [e]} or {"weight": [e], "features": ...}, the weights are P's. A Dataset, or what
+        `jaxgnn.from_networkx`, `from_scipy`, `from_edges`, `from_pyg`, `from_dgl` and `from_dense` take, as well. Or:
       senders, receivers: [e] integers, and num_nodes: n.
       weights: [e] edge weights in P, 1 when absent; layers that do not use P count every edge once, and warn of it.
         Duplicate edges' weights are added; unweighted duplicates are one. An edge of weight 0 is no edge.
@@ -73,8 +77,12 @@ def prepare(
     if graph is not None:
         if not (senders is None and receivers is None and num_nodes is None):
             raise ValueError("prepare: pass a GraphsTuple or senders, receivers and num_nodes, not both")
-        _check_tuple(graph)
-        senders, receivers, features = graph.senders, graph.receivers, graph.edges
+        graph = _as_tuple(graph)
+        senders, receivers = graph.senders, graph.receivers
+        weight, features = edge_parts(graph.edges)
+        if weight is not None and weights is not None:
+            raise ValueError("prepare: the graph's edges have weights, so that weights= is not taken")
+        weights = weights if weight is None else weight
         n_node = np.asarray(graph.n_node, np.int32)
         num_nodes = int(n_node.sum())
     if hops is not None and features is not None:
@@ -103,6 +111,7 @@ def prepare(
         )
     P, degree = normalised(A, normalisation, loops, weighted=weights is not None, real=real)
     receivers = np.repeat(np.arange(num_nodes, dtype=np.int32), np.diff(A.indptr))
+    weighted = edges.weights is not None and bool(np.any(edges.weights != 1))
     graphs_tuple = jraph.GraphsTuple(
         nodes=None,
         edges=edges.features,
@@ -117,7 +126,8 @@ def prepare(
         make_propagation(P, degree, normalisation=normalisation, backend=backend),
         node_mask=None if real == num_nodes else (np.arange(num_nodes) < real).astype(np.float32),
         khops=None if hops is None else _khops(A, hops, normalisation, loops, real),
-        weighted=edges.weights is not None and bool(np.any(edges.weights != 1)),
+        weighted=weighted,
+        weights=edges.weights if weighted else None,
     )
 
 
@@ -186,9 +196,17 @@ def _check_options(normalisation: Any, loops: Any, hops: Any, undirected: Any, p
         raise ValueError(f"hops={hops!r}: allowed are 1 and more, whole")
 
 
-def _check_tuple(graph: Any) -> None:
-    if not isinstance(graph, jraph.GraphsTuple):
-        raise ValueError(f"prepare: a jraph.GraphsTuple is needed, not {type(graph).__name__}")
+def _as_tuple(graph: Any) -> jraph.GraphsTuple:
+    if isinstance(graph, Graph):
+        raise ValueError("prepare: the graph is prepared already: its GraphsTuple or edges are needed")
+    given = as_source("prepare", graph)
+    given = given.graph if isinstance(given, Dataset) else given
+    if isinstance(graph, jraph.GraphsTuple):
+        _check_tuple(given)
+    return given
+
+
+def _check_tuple(graph: jraph.GraphsTuple) -> None:
     if graph.senders is None or graph.receivers is None:
         raise ValueError("prepare: the GraphsTuple has no senders or no receivers")
     n_node, n_edge = np.asarray(graph.n_node), np.asarray(graph.n_edge)

@@ -155,7 +155,13 @@ class DeepGNN(nn.Module):
             self.jump_weights = self.param("jump", equal, (self.blocks + 1,))
 
     def __call__(self, graph: Graph, x: Features, train: bool = False) -> Float[Array, "n out"]:
-        """Logits, [n, f] -> [n, out], 0 in padding, or [graphs, out] with a `pool`."""
+        """Logits, [n, f] -> [n, out], 0 in padding, or [graphs, out] with a `pool`.
+
+        Raises ValueError where the graph is not one that `jaxgnn.prepare` made.
+        """
+        if not isinstance(graph, Graph):
+            said = f"{type(graph).__name__} is no prepared graph"
+            raise ValueError(f"{said}: jaxgnn.prepare(graph) makes one, once, with its propagation matrix")
         return self._run(graph, x, None, train=train, collect=False)[0]
 
     def tapped(

@@ -117,9 +117,7 @@ def test_a_devices_only_run_has_no_axis_of_runs(runs, shape, one_by_one):
     each = partial(place.each, lambda W, X: X @ W, one_by_one=one_by_one)
     traced = jax.make_jaxpr(lambda W, X: each(W, (X,)))(X[0].T @ X[0], X)
     products = [e.outvars[0].aval.shape for e in traced.eqns if e.primitive.name == "dot_general"]
-    assert products == (
-        [] if one_by_one else [shape]
-    )  # one by one: in a loop, as among others
+    assert products == ([] if one_by_one else [shape])  # one by one: in a loop, as among others
 
 
 def test_mesh_texts():
