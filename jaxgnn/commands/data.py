@@ -1,6 +1,7 @@
 """`jaxgnn data`: which data sets there are, and their files from upstream."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from jaxgnn.data import DATASETS, describe, fetch
+from jaxgnn.data.files import recorded
 from jaxgnn.report.terminal import print_table
 
 
@@ -36,6 +38,9 @@ class ListCommand:
 class FetchCommand:
     """Download data sets into the cache (JAXGNN_CACHE names another), with their checksums verified.
 
+    Where a checksum is not known, what the file holds is verified, and its checksum shown and recorded: another file of
+    the name is refused ever after.
+
     Attributes:
       names: the data sets.
       json: print JSON in place of the paths.
@@ -49,6 +54,9 @@ class FetchCommand:
         if not self.names:
             raise ValueError(f"jaxgnn data fetch needs a name: allowed are {', '.join(DATASETS)}")
         paths = {name: [str(path) for path in fetch(name)] for name in self.names}
+        for path, digest in recorded().items():
+            if any(found.endswith(path) for of_name in paths.values() for found in of_name):
+                print(f"jaxgnn: note: {path} has SHA-256 {digest}, which was not known: recorded", file=sys.stderr)
         print(json.dumps(paths) if self.json else "\n".join(p for found in paths.values() for p in found))
 
 

@@ -18,7 +18,7 @@ from jaxgnn import layers
 from jaxgnn.analysis.backward import Backward, backward_analysis
 from jaxgnn.analysis.theory_lines import Geometry, Line, Lines, geometry, lines
 from jaxgnn.analysis.verdict import verdict
-from jaxgnn.commands.setting import DataConfig, ModelConfig, network, start_on
+from jaxgnn.commands.setting import DataConfig, ModelConfig, label, network, start_on
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.occupied import occupied
@@ -264,7 +264,7 @@ class ProbeCommand:
 
     def run(self, arguments: Sequence[str]) -> None:
         start_on(self.cores)
-        name = f"jaxgnn-probe-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
+        name = f"jaxgnn-probe-{label(self.source.dataset)}-{self.model.layer}-{self.model.depth}"
         probing = Probing(self.source, self.model, self.optimisation, self.probe, self.out or Path(name))
         with occupied(probing.out):
             try:

@@ -4,9 +4,11 @@ import ast
 import contextlib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from jaxgnn import data
+from jaxgnn.data.load import is_path
 from jaxgnn.graphs import rewiring
 from jaxgnn.graphs.normalisation import Normalisation
 from jaxgnn.graphs.prepare import prepare
@@ -34,7 +36,8 @@ class DataConfig:
     """What to train on.
 
     Attributes:
-      dataset: a name that `jaxgnn data list` shows; csbm and karate need no file.
+      dataset: a name that `jaxgnn data list` shows, of which csbm and karate need no file; or the path of a file that
+        `jaxgnn.save_dataset` wrote, or of a folder with edges.csv and nodes.csv.
       split: "public" or "geom:0" to "geom:9"; by default the data set's first.
       normalisation: of the propagation matrix.
       loops: whether it has a loop at every node; by default all but "raw" have.
@@ -123,6 +126,11 @@ def _layer(options: Mapping[str, Any], layer_options: Mapping[str, Any]) -> Any:
             needed = getattr(wanted, "__name__", str(wanted))
             raise ValueError(f"layer option {option!r} has the value {value!r}: {needed} is needed")
     return LAYERS[name](features=options["width"], **defaults | dict(layer_options))
+
+
+def label(dataset: str) -> str:
+    """What a data set is called in a folder's name: its own, or its file's."""
+    return Path(dataset).resolve().stem if is_path(dataset) else dataset
 
 
 def start_on(cores: int | None) -> None:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import tyro
 
-from jaxgnn.commands.setting import DataConfig, ModelConfig, network
+from jaxgnn.commands.setting import DataConfig, ModelConfig, label, network
 from jaxgnn.commands.spectrum_plan import SpectrumConfig, choose
 from jaxgnn.host import interrupts
 from jaxgnn.host.memory import peak_memory
@@ -286,7 +286,7 @@ class SpectrumCommand:
     json: bool = False
 
     def run(self, arguments: Sequence[str]) -> None:
-        name = f"jaxgnn-spectrum-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
+        name = f"jaxgnn-spectrum-{label(self.source.dataset)}-{self.model.layer}-{self.model.depth}"
         spectrum = Spectrum(self.source, self.model, self.optimisation, self.spectra, self.out or Path(name))
         with occupied(spectrum.out):
             try:

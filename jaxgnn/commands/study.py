@@ -309,7 +309,7 @@ class StudyCommand:
     json: bool = False
 
     def run(self, arguments: Sequence[str]) -> None:
-        study = Study(self.config, self.out or Path(f"jaxgnn-study-{self.config.dataset}"))
+        study = Study(self.config, self.out or Path(f"jaxgnn-study-{label(self.config.dataset)}"))
         with occupied(study.out):
             try:
                 with progress_bar() as report:

@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 from jax.sharding import Mesh
 
-from jaxgnn.commands.setting import DataConfig, ModelConfig, named_values, network, start_on
+from jaxgnn.commands.setting import DataConfig, ModelConfig, label, named_values, network, start_on
 from jaxgnn.host import interrupts
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_texts, check_whole
@@ -245,7 +245,7 @@ class TrainCommand:
     json: bool = False
 
     def run(self, arguments: Sequence[str]) -> None:
-        name = f"jaxgnn-train-{self.source.dataset}-{self.model.layer}-{self.model.depth}"
+        name = f"jaxgnn-train-{label(self.source.dataset)}-{self.model.layer}-{self.model.depth}"
         mesh = self.devices.start()
         training = Training(self.source, self.model, self.optimisation, self.runs, self.out or Path(name), mesh)
         kept = f"the same command goes on from {training.out / 'checkpoints'}"

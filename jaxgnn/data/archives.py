@@ -12,15 +12,16 @@ from jaxgnn.data.errors import DataError
 MAX_BYTES = 8 * 2**30
 
 
-def read_npz(path: Path, file: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The named arrays of a .npz file.
+def read_npz(path: Path, file: str, keys: tuple[str, ...] | None) -> dict[str, np.ndarray]:
+    """The named arrays of a .npz file, or all of them.
 
     Raises:
       DataError: no such array, an array of Python objects, more than 8 GiB declared, or a damaged archive.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return {key: _read_member(archive, file, key) for key in keys}
+            wanted = [name.removesuffix(".npy") for name in archive.namelist()] if keys is None else keys
+            return {key: _read_member(archive, file, key) for key in wanted}
     except DataError:
         raise
     # Damaged archives raise almost any exception: of zipfile, zlib, and what parses a header as Python.

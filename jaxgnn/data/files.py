@@ -15,7 +15,9 @@ import pooch
 import requests
 
 from jaxgnn.data.errors import DataError
+from jaxgnn.host.storage import write_text
 
+_RECORD = "fetched.txt"  # in the cache: path and SHA-256
 UPSTREAM = MappingProxyType(
     {
         "planetoid": "https://github.com/kimiyoung/planetoid",
@@ -31,8 +33,8 @@ class DataFile(NamedTuple):
 
     Attributes:
       path: where it lies below JAXGNN_DATA, the cache or a mirror, for example "planetoid/ind.cora.x".
-      sha256: its known hash in hexadecimal, or None: then it is never downloaded.
-      url: its upstream address, or None where the hash is unknown.
+      sha256: its hash in hexadecimal, known or recorded; None: then only `jaxgnn data fetch` downloads it.
+      url: its upstream address, or None where that is unknown.
     """
 
     path: str
@@ -49,8 +51,39 @@ def registry() -> Mapping[str, DataFile]:
 
 
 def data_file(path: str) -> DataFile:
-    """The registry's entry for a path, or an entry without a hash where the registry has none."""
-    return registry().get(path, DataFile(path))
+    """The registry's entry for a path; where it has none, with the hash that the cache has recorded, or without."""
+    known = registry().get(path)
+    return DataFile(path, recorded().get(path), _address(path)) if known is None else known
+
+
+def recorded() -> dict[str, str]:
+    """SHA-256 by path of files that `jaxgnn data fetch` has downloaded though their hash was not known.
+
+    DataError where the record cannot be read.
+    """
+    try:
+        lines = (cache_folder() / _RECORD).read_text(encoding="utf-8").splitlines()
+        return dict(line.split() for line in lines if line)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{cache_folder() / _RECORD} cannot be read: {error}; fetch its data sets again.") from error
+
+
+def record(hashed: Mapping[str, str], *, only: bool = False) -> None:
+    """Adds to what `recorded` gives, or replaces it."""
+    kept = dict(hashed) if only else recorded() | dict(hashed)
+    lines = [f"{path} {digest}\n" for path, digest in sorted(kept.items())]
+    write_text(cache_folder() / _RECORD, "".join(lines))
+
+
+def _address(path: str) -> str | None:
+    """Where a file without a hash lies upstream: beside those of its folder whose address is known."""
+    folder = path.split("/")[0]
+    beside = next(
+        (known.url for known in registry().values() if known.path.split("/")[0] == folder and known.url), None
+    )
+    return None if beside is None else f"{beside.rsplit('/', 1)[0]}/{path.split('/', 1)[1]}"
 
 
 def data_folder() -> Path | None:
@@ -71,7 +104,7 @@ def cache_folder() -> Path:
 
 
 def find(file: DataFile) -> Path | None:
-    """Where the file lies on this machine, unverified, or None; a file without a hash only in JAXGNN_DATA."""
+    """Where the file lies on this machine, unverified, or None; a file without any hash only in JAXGNN_DATA."""
     folders = [data_folder()]
     if file.sha256 is not None:
         folders.append(cache_folder())
@@ -126,13 +159,18 @@ def warn_unverified(files: Iterable[DataFile]) -> None:
         )
 
 
-def _download(file: DataFile) -> Path:
-    if file.sha256 is None or file.url is None:
+def download_unknown(file: DataFile) -> Path:
+    """Downloads a file whose hash is not known into the cache; what it holds is for the caller to verify and record."""
+    return _download(file, unknown=True)
+
+
+def _download(file: DataFile, *, unknown: bool = False) -> Path:
+    if (file.sha256 is None and not unknown) or file.url is None:
         folder = data_folder() or "a folder that the environment variable JAXGNN_DATA names"
         source = UPSTREAM.get(file.path.split("/")[0], "its authors")
         raise DataError(
-            f"{file.path} is not downloaded, because its SHA-256 is not known: "
-            f"get it from {source} and put it at {file.path} in {folder}."
+            f"{file.path} is not downloaded unasked, because its SHA-256 is not known: `jaxgnn data fetch` downloads "
+            f"it, or get it from {source} and put it at {file.path} in {folder}."
         )
     mirror = os.environ.get("JAXGNN_MIRROR")
     url = f"{mirror.rstrip('/')}/{file.path}" if mirror else file.url
@@ -145,7 +183,7 @@ def _download(file: DataFile) -> Path:
             # Not streamed: pooch leaves a streamed connection open when it fails, and the files are small.
             pooch.HTTPDownloader(timeout=30, stream=False)(url, str(part), None)
             found = sha256(part)
-            if found != file.sha256:
+            if file.sha256 is not None and found != file.sha256:
                 raise DataError(
                     f"{url} sent a file with SHA-256 {found}, but {file.sha256} is expected for {file.path}: "
                     f"nothing was kept; try again or bring the file in a folder that JAXGNN_DATA names."

@@ -11,12 +11,24 @@ from typing import Any, Literal, NamedTuple
 
 from jaxgnn.data import heterophilous, planetoid
 from jaxgnn.data.dataset import Dataset
-from jaxgnn.data.files import DataFile, cache_folder, find, locate, warn_unverified
+from jaxgnn.data.errors import DataError
+from jaxgnn.data.files import (
+    DataFile,
+    cache_folder,
+    data_file,
+    download_unknown,
+    find,
+    locate,
+    record,
+    recorded,
+    sha256,
+    warn_unverified,
+)
 from jaxgnn.data.generators import csbm, karate
 from jaxgnn.data.power_law import power_law
 from jaxgnn.data.stored import load_stored
 
-Status = Literal["embedded", "in JAXGNN_DATA", "cached", "downloadable", "bring the file"]
+Status = Literal["embedded", "in JAXGNN_DATA", "cached", "downloadable", "fetch to have it"]
 
 
 class Source(NamedTuple):
@@ -122,17 +134,35 @@ def describe() -> list[DatasetInfo]:
 def fetch(name: str) -> list[Path]:
     """The verified files of all splits of a data set, downloaded into the cache where they are missing.
 
+    Of a file whose hash is not known the structure is verified and the hash recorded: it must be the same ever after.
+
     Raises:
       ValueError: unknown data set.
-      DataError: a file has the wrong hash, cannot be fetched, or is one that must be brought.
+      DataError: a file has the wrong hash, cannot be fetched, or is not what its name says; nothing new is kept then.
     """
     source = DATASETS[canonical_name(name)]
     if source.files is None:
         return []
     files = tuple(dict.fromkeys(file for split in source.splits for file in source.files(split)))
-    paths = [locate(file) for file in files]
-    warn_unverified(files)
-    return paths
+    unknown = [file for file in files if file.sha256 is None and find(file) is None]
+    if not unknown:
+        paths = [locate(file) for file in files]
+        warn_unverified(files)
+        return paths
+    before = recorded()
+    new: list[Path] = []
+    try:
+        for file in unknown:
+            new.append(download_unknown(file))
+            record({file.path: sha256(new[-1])})
+        for split in source.splits:
+            source.load(split)
+    except DataError:
+        for path in new:
+            path.unlink(missing_ok=True)
+        record(before, only=True)
+        raise
+    return [locate(data_file(file.path)) for file in files]
 
 
 def _status(source: Source) -> Status:
@@ -142,7 +172,7 @@ def _status(source: Source) -> Status:
     places = [find(file) for file in files]
     missing = [file for file, place in zip(files, places, strict=True) if place is None]
     if missing:
-        return "bring the file" if any(file.sha256 is None for file in missing) else "downloadable"
+        return "fetch to have it" if any(file.sha256 is None for file in missing) else "downloadable"
     return "cached" if any(cache_folder() in place.parents for place in places if place) else "in JAXGNN_DATA"
 
 

@@ -14,12 +14,12 @@ Or a folder with edges.csv (source, target and perhaps weight; a line an edge), 
 a node: y, perhaps split with train, val, test or nothing, and one column for each feature), or the same as .parquet.
 """
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxgnn.data.archives import read_npz
 from jaxgnn.data.dataset import MASKS, Dataset, edge_parts, graphs_tuple
 from jaxgnn.data.errors import DataError
 from jaxgnn.data.files import sha256
@@ -69,7 +69,7 @@ def load_stored(path: Path | str) -> Dataset:
         return _of_folder(path)
     if not path.exists():
         raise DataError(f"{path}: there is no such file or folder.")
-    held = _arrays(path)
+    held = read_npz(path, str(path), None)
     where = str(path)
     for name in _NEEDED:
         if name not in held:
@@ -89,17 +89,6 @@ def load_stored(path: Path | str) -> Dataset:
     parts = held.get("weight"), held.get("features")
     found = _dataset(where, edges[0], edges[1], held["x"], y, masks, *parts, name, num_classes, path)
     return found._replace(split=str(held["split"])) if "split" in held else found
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not hasattr(file, "files"):
-                raise DataError(f"{path}: one array: a .npz file of several is needed.")
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        said = "objects are not read" if "pickle" in str(error) else "it is damaged, or no .npz file of numpy"
-        raise DataError(f"{path}: {said}.") from None
 
 
 def _of_folder(path: Path) -> Dataset:
@@ -123,10 +112,9 @@ def _columns(path: Path, names: list[str], rows: list[list[Any]]) -> tuple[Any, 
     masks = {}
     if "split" in column:
         parts = [str(value or "").strip().lower() for value in column["split"]]
-        if wrong := [(i, part) for i, part in enumerate(parts) if part and part not in _PARTS]:
-            raise DataError(
-                f"{path}: node {wrong[0][0]} is in split {wrong[0][1]!r}: train, val, test and nothing are."
-            )
+        for node, part in enumerate(parts):
+            if part and part not in _PARTS:
+                raise DataError(f"{path}: node {node} has split {part!r}: allowed are train, val, test and nothing.")
         masks = {mask: np.asarray([_PARTS.get(part) == mask for part in parts]) for mask in MASKS}
         masks = {name: mask for name, mask in masks.items() if mask.any()}
     others = [name for name in names if name not in (label, "split", "id", "node")]
@@ -185,9 +173,8 @@ def _dataset(where, senders, receivers, x, y, masks, weight, features, name, num
     parts = {"weight": weight, "features": features}
     for part, value in parts.items():
         if value is not None and (value.ndim == 0 or len(value) != senders.size or not np.isfinite(value).all()):
-            raise DataError(
-                f"{where}: {part} has shape {value.shape}: a finite row for each of {senders.size} edges is needed."
-            )
+            needed = f"a finite row for each of {senders.size} edges is needed"
+            raise DataError(f"{where}: {part} has shape {value.shape}: {needed}.")
     graph = graphs_tuple(senders, receivers, n)._replace(
         edges={part: value for part, value in parts.items() if value is not None} or None
     )

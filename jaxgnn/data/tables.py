@@ -31,9 +31,7 @@ def edges_of_csv(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
     if names is not None:
         for name, allowed in zip(names, _COLUMNS, strict=False):
             if name.lower() not in allowed:
-                raise DataError(
-                    f"{path}: line 1 names a column {name!r}: source, target and weight are allowed."
-                )
+                raise DataError(f"{path}: line 1 names a column {name!r}: source, target and weight are allowed.")
     return table[:, 0], table[:, 1], table[:, 2] if columns == 3 else None
 
 

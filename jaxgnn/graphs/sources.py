@@ -71,6 +71,7 @@ def from_edges(
             raise ValueError("from_edges: without edges num_nodes= is needed")
         num_nodes = int(max(senders.max(), receivers.max())) + 1
     weights = None if weights is None else plain("from_edges: weights", weights)
+    features = plain("from_edges: features", features) if isinstance(features, list) else features
     return _tuple(senders, receivers, num_nodes, weights, features, undirected=undirected)
 
 

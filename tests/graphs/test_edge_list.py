@@ -222,8 +222,10 @@ def test_options_that_are_refused(case):
 
 
 def test_graphs_that_are_none(graphs):
-    for wrong, kind in ((np.eye(3), "ndarray"), ("cora", "str"), (jg.prepare(**graphs.ring(3)), "Graph")):
-        with pytest.raises(ValueError, match=rf"^prepare: a jraph.GraphsTuple is needed, not {kind}$"):
+    with pytest.raises(ValueError, match=r"^prepare: the graph is prepared already"):
+        jg.prepare(jg.prepare(**graphs.ring(3)))
+    for wrong, kind in ((5, "int"), ({0: [1]}, "dict")):
+        with pytest.raises(ValueError, match=rf"^prepare: a graph is needed, not {kind}: jg.from_edges, from_scipy"):
             jg.prepare(wrong)
     graph = as_tuple(graphs.ring(3))
     for fields, sentence in (
