@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import tyro
 
+from jaxgnn.commands.setting import label
 from jaxgnn.commands.study_cell import arrays_of_cell, spectrum_said
 from jaxgnn.data import load_dataset
 from jaxgnn.graphs.connectivity import components, second_eigenvalue

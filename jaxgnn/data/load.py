@@ -28,7 +28,7 @@ from jaxgnn.data.generators import csbm, karate
 from jaxgnn.data.power_law import power_law
 from jaxgnn.data.stored import load_stored
 
-Status = Literal["embedded", "in JAXGNN_DATA", "cached", "downloadable", "fetch to have it"]
+Status = Literal["embedded", "in JAXGNN_DATA", "cached", "downloadable", "jaxgnn data fetch"]
 
 
 class Source(NamedTuple):
@@ -172,7 +172,7 @@ def _status(source: Source) -> Status:
     places = [find(file) for file in files]
     missing = [file for file, place in zip(files, places, strict=True) if place is None]
     if missing:
-        return "fetch to have it" if any(file.sha256 is None for file in missing) else "downloadable"
+        return "jaxgnn data fetch" if any(file.sha256 is None for file in missing) else "downloadable"
     return "cached" if any(cache_folder() in place.parents for place in places if place) else "in JAXGNN_DATA"
 
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jraph
 import numpy as np
 import scipy.sparse as sp
 
-from jaxgnn.data.dataset import MASKS, Dataset, graphs_tuple
+from jaxgnn.data.dataset import MASKS, Dataset, GraphsTuple, graphs_tuple
 from jaxgnn.data.errors import DataError
 from jaxgnn.data.own import own_dataset, own_features
 from jaxgnn.data.plain import plain
@@ -20,7 +19,7 @@ from jaxgnn.graphs.edge_list import checked_edges, checked_features, checked_wei
 
 _WAYS = (
     "jg.from_edges, from_scipy, from_networkx, from_pyg, from_dgl and from_dense read what other libraries hold, and "
-    "jraph.GraphsTuple and Dataset are taken as they are"
+    "GraphsTuple and Dataset are taken as they are"
 )
 
 
@@ -33,7 +32,7 @@ def from_edges(
     weights: Any = None,
     features: Any = None,
     undirected: bool = False,
-) -> jraph.GraphsTuple:
+) -> GraphsTuple:
     """A graph from its edges.
 
     Args:
@@ -75,7 +74,7 @@ def from_edges(
     return _tuple(senders, receivers, num_nodes, weights, features, undirected=undirected)
 
 
-def from_scipy(matrix: Any, *, undirected: bool = False) -> jraph.GraphsTuple:
+def from_scipy(matrix: Any, *, undirected: bool = False) -> GraphsTuple:
     """A graph from a sparse matrix [n, n]: the entry [u, v] is the weight of the edge u -> v.
 
     Weights are kept unless all are 1; duplicates are added and stored zeros are no edges. Raises ValueError for another
@@ -92,7 +91,7 @@ def from_scipy(matrix: Any, *, undirected: bool = False) -> jraph.GraphsTuple:
     return _tuple(senders, receivers, matrix.shape[0], weights, None, undirected=undirected)
 
 
-def from_dense(matrix: Any, *, undirected: bool = False) -> jraph.GraphsTuple:
+def from_dense(matrix: Any, *, undirected: bool = False) -> GraphsTuple:
     """A graph from an array [n, n]: an entry [u, v] that is not 0 is the weight of the edge u -> v."""
     array = plain("from_dense", matrix)
     _check_square("from_dense", array.shape)
@@ -111,7 +110,7 @@ def from_networkx(
     y: str = "y",
     weight: str = "weight",
     masks: Sequence[str] = MASKS,
-) -> jraph.GraphsTuple | Dataset:
+) -> GraphsTuple | Dataset:
     """A graph from NetworkX, its nodes numbered in their order there; an undirected one has both directions.
 
     Args:
@@ -146,7 +145,7 @@ def from_networkx(
     return found if features is None else found._replace(nodes=own_features("from_networkx", features, n))
 
 
-def from_pyg(data: Any, *, split: int = 0) -> jraph.GraphsTuple | Dataset:
+def from_pyg(data: Any, *, split: int = 0) -> GraphsTuple | Dataset:
     """A graph from PyTorch Geometric's `Data` (or anything with its attributes).
 
     edge_index, edge_weight, edge_attr (the edges' features), x, y, num_nodes and train_mask, val_mask, test_mask are
@@ -169,7 +168,7 @@ def from_pyg(data: Any, *, split: int = 0) -> jraph.GraphsTuple | Dataset:
     )
 
 
-def from_dgl(graph: Any, *, split: int = 0) -> jraph.GraphsTuple | Dataset:
+def from_dgl(graph: Any, *, split: int = 0) -> GraphsTuple | Dataset:
     """A graph from DGL: edges(), num_nodes(), and of ndata and edata what the usual names hold.
 
     Features are "feat" or "x", labels "label" or "y", masks train_mask, val_mask, test_mask (of [n, k] column `split`);
@@ -197,9 +196,9 @@ def from_dgl(graph: Any, *, split: int = 0) -> jraph.GraphsTuple | Dataset:
     )
 
 
-def as_source(where: str, source: Any) -> jraph.GraphsTuple | Dataset:
+def as_source(where: str, source: Any) -> GraphsTuple | Dataset:
     """What `prepare` and `dataset` take as a GraphsTuple or Dataset. Raises ValueError that names the ways in."""
-    if isinstance(source, jraph.GraphsTuple | Dataset):
+    if isinstance(source, GraphsTuple | Dataset):
         return source
     if sp.issparse(source):
         return from_scipy(source)
@@ -244,7 +243,7 @@ def _column(where: str, name: str, mask: np.ndarray, split: int) -> np.ndarray:
     return mask[:, split]
 
 
-def _tuple(senders, receivers, num_nodes, weights, features, *, undirected: bool) -> jraph.GraphsTuple:
+def _tuple(senders, receivers, num_nodes, weights, features, *, undirected: bool) -> GraphsTuple:
     if isinstance(num_nodes, bool) or not isinstance(num_nodes, int | np.integer) or num_nodes < 0:
         raise ValueError(f"num_nodes={num_nodes!r}: allowed are 0 and more, whole")
     senders, receivers = checked_edges(senders, receivers, int(num_nodes))

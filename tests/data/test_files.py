@@ -34,7 +34,7 @@ def files_below(folder):
 
 
 def test_registry_holds_a_hash_and_an_address_for_every_file():
-    assert len(registry()) == 44
+    assert len(registry()) == 45
     for path, file in registry().items():
         assert path == file.path
         assert path.split("/")[0] in ("planetoid", "heterophilous", "splits")
@@ -43,8 +43,10 @@ def test_registry_holds_a_hash_and_an_address_for_every_file():
         assert file.url.endswith(path.split("/")[1])
 
 
-def test_unknown_files_have_no_hash_and_no_address():
-    assert data_file("planetoid/ind.pubmed.x") == DataFile("planetoid/ind.pubmed.x", None, None)
+def test_unknown_files_have_no_hash_and_lie_beside_those_that_are_known(cache):
+    upstream = data_file("planetoid/ind.cora.x").url.rsplit("/", 1)[0]
+    assert data_file("planetoid/ind.pubmed.x") == DataFile("planetoid/ind.pubmed.x", None, f"{upstream}/ind.pubmed.x")
+    assert data_file("elsewhere/file") == DataFile("elsewhere/file", None, None)
 
 
 def test_data_folder_comes_before_cache(data, cache):

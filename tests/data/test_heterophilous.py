@@ -92,12 +92,12 @@ def test_defects_are_named(load, heterophilous_arrays, key, change, reason):
 
 def test_a_missing_array(data, heterophilous_arrays):
     del heterophilous_arrays["edges"]
-    np.savez(data / "heterophilous" / "tolokers.npz", **heterophilous_arrays)
-    with pytest.raises(DataError, match=r"heterophilous/tolokers\.npz holds no array 'edges'"):
-        load_dataset("tolokers")
+    np.savez(data / "heterophilous" / "questions.npz", **heterophilous_arrays)
+    with pytest.raises(DataError, match=r"heterophilous/questions\.npz holds no array 'edges'"):
+        load_dataset("questions")
 
 
 def test_a_file_that_is_no_archive(data):
-    (data / "heterophilous" / "tolokers.npz").write_bytes(b"not an archive")
-    with pytest.raises(DataError, match=r"heterophilous/tolokers\.npz is not a readable"):
-        load_dataset("tolokers")
+    (data / "heterophilous" / "questions.npz").write_bytes(b"not an archive")
+    with pytest.raises(DataError, match=r"heterophilous/questions\.npz is not a readable"):
+        load_dataset("questions")
