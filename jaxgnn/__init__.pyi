@@ -37,6 +37,9 @@ from .training import scale as scale
 from .training.optimisers import TrainConfig as TrainConfig
 from .training.result import SweepPoint as SweepPoint
 from .training.result import TrainResult as TrainResult
+from .training.saved import load as load
+from .training.saved import load_run as load_run
+from .training.saved import save as save
 from .training.train import make_train as make_train
 from .training.train import sweep as sweep
 from .training.train import train as train

@@ -37,6 +37,9 @@ PROMISED = {
         "from_networkx",
         "from_pyg",
         "from_scipy",
+        "save",
+        "load",
+        "load_run",
     ],
     "types": [
         "DeepGNN",

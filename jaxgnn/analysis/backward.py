@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from jaxgnn.analysis.probe import Tapped, Trace, probe
 from jaxgnn.analysis.theory_lines import Geometry, geometry
+from jaxgnn.data import saved
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array, summary
 from jaxgnn.host.magnitude import centred_top, norm, norm_ratio, ratio, scaled, times_power, unit
@@ -69,6 +70,8 @@ class Backward(NamedTuple):
     linear_distance: Float[Array, "L"]
     weight_grads: Float[Array, "L"]
     loss: Float[Array, ""]
+
+    save = saved.save
 
     def __repr__(self) -> str:
         return summary(self)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Float
 
+from jaxgnn.data import saved
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.sparse_features import Features, SparseFeatures
 from jaxgnn.host.arrays import Array, summary, unshared
@@ -33,6 +34,8 @@ class Trace(NamedTuple):
     errors: Float[Array, "L n d"]
     weight_grads: Float[Array, "L"]
     loss: Float[Array, ""]
+
+    save = saved.save
 
     def __repr__(self) -> str:
         return summary(self)

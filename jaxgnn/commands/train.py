@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,6 +25,7 @@ from jaxgnn.report.training import HEADER, headline, table, write_training
 from jaxgnn.training import scale
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.recorder import check_record_every
+from jaxgnn.training.result import with_numbers
 from jaxgnn.training.train import STEPS_AT_ONCE, Batching, SweepPoint, checked, sweep
 
 
@@ -154,10 +155,7 @@ class Training:
         bounds, with their residuals. `guaranteed` is None where nothing bounds the layer wherever it is taken.
         """
         rows = []
-        options = {name: value for name, value in point.options.items() if name in ("bound_c", "residual_scale")}
-        if "modulus" in point.options:
-            options["ssm"] = replace(self.model.ssm, modulus=point.options["modulus"])
-        model = self.model.clone(**options)
+        model = with_numbers(self.model, point.options)
         for layer in sorted({0, model.blocks // 2, model.blocks - 1} - {-1}):
             row: dict[str, Any] = {"layer": layer}
             for state, params in (("initial", point.result.initial_params), ("trained", point.result.params)):

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from matfree import decomp
 from scipy.fft import dct
 
+from jaxgnn.data import saved
 from jaxgnn.host.arrays import summary
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.options import check_number
@@ -46,6 +47,8 @@ class Density(NamedTuple):
     bias: Float[np.ndarray, "g"]
     bandwidth: float
     zero_mass: float
+
+    save = saved.save
 
     def __repr__(self) -> str:
         return summary(self)

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float
 
+from jaxgnn.data import saved
 from jaxgnn.host.arrays import summary
 from jaxgnn.jacobian import linear
 from jaxgnn.jacobian.dense import ROUNDING, errors
@@ -51,6 +52,8 @@ class Extremes(NamedTuple):
     null_dim: int | None = None
     rank_tolerance: float | None = None
     products: int = 0
+
+    save = saved.save
 
     def __repr__(self) -> str:
         return summary(self)

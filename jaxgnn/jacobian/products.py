@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxgnn.data import saved
 from jaxgnn.host.arrays import Array, summary
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.options import check_whole
@@ -38,6 +39,8 @@ class Lyapunov(NamedTuple):
     standard_error: Float[np.ndarray, "k"]
     history: Float[np.ndarray, "L k"]
     log_norms: Float[np.ndarray, "L+1"]
+
+    save = saved.save
 
     def __repr__(self) -> str:
         return summary(self)

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
+from jaxgnn.data import saved
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.propagation import Propagation
 from jaxgnn.host.arrays import Array, summary
@@ -35,6 +36,8 @@ class Sensitivity(NamedTuple):
     sources: Int[np.ndarray, "s"]
     distances: Int[np.ndarray, "s n"]
     norms: Float[np.ndarray, "s n"]
+
+    save = saved.save
 
     def __repr__(self) -> str:
         return summary(self)

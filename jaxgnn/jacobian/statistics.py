@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxgnn.data import saved
 from jaxgnn.host.options import check_number
 from jaxgnn.jacobian.dense import errors
 from jaxgnn.jacobian.density import Estimate, Quadrature, standard_error
@@ -40,6 +41,8 @@ class Statistics(NamedTuple):
     condition: Estimate
     null_dim: Estimate
     rank_tolerance: float
+
+    save = saved.save
 
 
 def schatten(values: Float[np.ndarray, "k"], p: float) -> float:

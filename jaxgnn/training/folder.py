@@ -4,16 +4,18 @@ import hashlib
 import json
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxgnn.host.storage import environment, without_counts, write_json, write_text
+from jaxgnn.host.storage import environment, without_counts, writable_folder, write_json, write_text
 from jaxgnn.tasks.task import Metrics, Task
 from jaxgnn.training import scale
 from jaxgnn.training.checkpoint import Checkpoints
+from jaxgnn.training.result import TrainResult
 
 _SECONDS = 20.0  # between checkpoints
 
@@ -34,7 +36,7 @@ class RunFolder:
         if not (folder / "checkpoints").exists():
             self._require_own_config()
         self._checkpoints = Checkpoints(folder / "checkpoints", digest.hexdigest())
-        self._history = folder / "history.jsonl"
+        self._history, self._results = folder / "history.jsonl", folder / "results"
         self._writer = _tensorboard(folder / "tensorboard") if tensorboard else None
         self._saved = time.monotonic()
 
@@ -44,6 +46,8 @@ class RunFolder:
         lines = []
         if restored is None:
             self._require_own_config()
+            for path in self._results.glob("*.npz"):
+                path.unlink()
         else:
             self._say_other_cores()
             done, (_, history, *_) = restored
@@ -96,6 +100,12 @@ class RunFolder:
             self._checkpoints.save(step, tree)
             self._saved = time.monotonic()
 
+    def write_results(self, results: Sequence[TrainResult]) -> None:
+        """results/0.npz, 1.npz, ..: one a grid point."""
+        writable_folder(self._results)
+        for i, result in enumerate(results):
+            result.save(self._results / f"{i}.npz")
+
 
 class NoFolder:
     """What a process does that is not the first: nothing."""
@@ -110,6 +120,9 @@ class NoFolder:
         return False
 
     def save(self, step: int, tree: Any, *, at_once: bool) -> None:
+        pass
+
+    def write_results(self, results: Sequence[TrainResult]) -> None:
         pass
 
 

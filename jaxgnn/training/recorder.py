@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from jaxgnn.analysis.backward import Sizes, sizes
 from jaxgnn.analysis.probe import probe
+from jaxgnn.data import saved
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.precision import exact_products
 from jaxgnn.network.model import DeepGNN
@@ -46,6 +47,8 @@ class Record(NamedTuple):
 
     steps: Int[np.ndarray, "samples"]
     samples: Sample
+
+    save = saved.save
 
     def of_runs(self, runs: slice) -> "Record":
         """The record of some of the runs."""

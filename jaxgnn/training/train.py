@@ -31,7 +31,7 @@ from jaxgnn.training.depth_memory import checked_model, runs_at_once
 from jaxgnn.training.folder import NoFolder, RunFolder, restored
 from jaxgnn.training.optimisers import Hyper, TrainConfig
 from jaxgnn.training.recorder import Record, Recorder, check_record_every
-from jaxgnn.training.result import FeatureRule
+from jaxgnn.training.result import FeatureRule, Origin, with_numbers
 from jaxgnn.training.result import SweepPoint as SweepPoint
 from jaxgnn.training.result import TrainResult as TrainResult
 from jaxgnn.training.run import TrainState
@@ -167,11 +167,26 @@ def sweep(
         stack.enter_context(runs.code())
         initial, states, history, record = runs.drive(folder, progress, stop, debugged=debugged)
         results = runs.results(initial, states, history)
-    slices = [slice(i * seeds, (i + 1) * seeds) for i in range(len(points))]
-    split = [jax.tree.map(operator.itemgetter(of_point), results) for of_point in slices]
-    if record is not None:
-        split = [r._replace(record=record.of_runs(of_point)) for r, of_point in zip(split, slices, strict=True)]
-    return [SweepPoint(point, result) for point, result in zip(points, split, strict=True)]
+        slices = [slice(i * seeds, (i + 1) * seeds) for i in range(len(points))]
+        split = [jax.tree.map(operator.itemgetter(of_point), results) for of_point in slices]
+        if record is not None:
+            split = [r._replace(record=record.of_runs(of_point)) for r, of_point in zip(split, slices, strict=True)]
+        found = [
+            SweepPoint(point, result._replace(origin=origin_of(point, model, config, task, seed)))
+            for point, result in zip(points, split, strict=True)
+        ]
+        if folder is not None:
+            folder.write_results([point.result for point in found])
+    return found
+
+
+def origin_of(point: dict[str, float], model: DeepGNN, config: TrainConfig, task: Task, seed: int) -> Origin:
+    """What the result of a grid point is of."""
+    trained = {name: value for name, value in point.items() if name in asdict(config)}
+    config = replace(config, **trained)
+    return Origin(
+        with_numbers(model, point), config, bool(task.maximise), seed, {k: float(v) for k, v in point.items()}
+    )
 
 
 def checked(model: DeepGNN, grid: Mapping, seeds: int, batching: str, options: Mapping) -> TrainConfig:
