@@ -103,6 +103,10 @@ class Entry(NamedTuple):
 TABLE = {
     "mv": Entry(lambda J, e: J.mv(V[: J.shape[1]]), lambda e, found: e.J @ V[: e.J.shape[1]] * e.t),
     "rmv": Entry(lambda J, e: J.rmv(V[: J.shape[0]]), lambda e, found: e.J.T @ V[: e.J.shape[0]] * e.t),
+    "to_scipy": Entry(
+        lambda J, e: J.to_scipy() @ V[: J.shape[1]] + J.to_scipy().T @ V[: J.shape[0]],
+        lambda e, found: (e.J + e.J.T) @ V[: e.J.shape[1]] * e.t,
+    ),
     "dense": Entry(lambda J, e: J.dense(), lambda e, found: e.J * e.t),
     "sparse": Entry(lambda J, e: J.sparse().toarray(), lambda e, found: e.J * e.t),
     "block_norms": Entry(lambda J, e: J.block_norms().toarray(), lambda e, found: block_norms(e)),

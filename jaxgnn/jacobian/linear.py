@@ -113,9 +113,9 @@ def order_of_magnitude(f: Partial, h: np.ndarray) -> int:
     return twos if abs(twos) > most // 4 and 0 < largest(twos) < np.inf else 0
 
 
-def rescaled(x: np.ndarray, twos: int) -> np.ndarray:
+def rescaled(x: np.ndarray, twos: int | np.ndarray) -> np.ndarray:
     """x 2^twos; 0 or infinite where that leaves the range of numbers."""
-    if twos == 0:
+    if np.ndim(twos) == 0 and twos == 0:
         return x
     with np.errstate(over="ignore", under="ignore"):
         if np.iscomplexobj(x):

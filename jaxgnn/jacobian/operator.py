@@ -20,6 +20,7 @@ from jaxgnn.host.precision import precision
 from jaxgnn.host.program import kept
 from jaxgnn.jacobian import dense, density, extremes, kronecker, krylov, linear, purity, sparse, statistics
 from jaxgnn.jacobian.density import Density, Quadrature, Sampled
+from jaxgnn.jacobian.exported import ScipyOperator
 from jaxgnn.jacobian.extremes import Extremes
 from jaxgnn.jacobian.inertia import ShiftedFactor
 from jaxgnn.jacobian.ordering import Ordering, order
@@ -103,6 +104,14 @@ class LayerJacobian:
         with self._precision():
             out = linear.vjp(linear.scaled(self._f, 0, self.dtype), self._h, self._as(u, self._out))
         return out.ravel() if np.ndim(u) == 1 else out
+
+    def to_scipy(self) -> sp.linalg.LinearOperator:
+        """J as a scipy.sparse.linalg.LinearOperator, for scipy's svds, eigs, lsmr and the like.
+
+        Products in h's precision, of vectors of any magnitude, real or complex; their results are float64. Raises
+        ValueError for a vector that is NaN or infinite.
+        """
+        return ScipyOperator(self._products, self.shape, self._twos)
 
     def dense(self) -> Float[np.ndarray, "M N"]:
         """J as an array, by jitted jacfwd. Raises MemoryError, saying how much it needs, where it does not fit."""
@@ -344,7 +353,9 @@ class LayerJacobian:
 
     @cached_property
     def _products(self) -> Products:
-        """mm and rmm for any number of vectors, in batches of one length, so that one program each is compiled."""
+        """mm and rmm for any number of vectors, in batches of one length, so that one program each is compiled.
+
+        A vector alone has a program of its own."""
         batch = linear.batch_size(self.shape, self.dtype.itemsize)
 
         def many(product: Callable, V: np.ndarray) -> np.ndarray:
@@ -352,7 +363,8 @@ class LayerJacobian:
                 found = []
                 for start in range(0, len(V), batch):
                     part = V[start : start + batch]
-                    filled = np.zeros((batch, *V.shape[1:]), self.dtype)
+                    size = 1 if len(V) == 1 else batch
+                    filled = np.zeros((size, *V.shape[1:]), self.dtype)
                     filled[: len(part)] = part
                     found.append(_finite(np.asarray(product(self._scaled, self._h, filled))[: len(part)]))
             return np.concatenate(found)

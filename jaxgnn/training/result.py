@@ -60,7 +60,7 @@ class Origin:
 
     def about(self) -> dict[str, Any]:
         """It as plain values, for a file."""
-        plain = {"model": described(self.model), "train": asdict(self.config)}
+        plain = {"model": described(self.model), "train": _plain(asdict(self.config))}
         plain |= {"maximise": bool(self.maximise), "seed": int(self.seed), "point": dict(self.point)}
         return plain | {"versions": self.versions or environment()["versions"]}
 
@@ -225,6 +225,11 @@ def with_numbers(model: Any, options: dict[str, float]) -> Any:
     if "modulus" in options:
         changed["ssm"] = replace(model.ssm, modulus=options["modulus"])
     return model.clone(**changed) if changed else model
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Numbers as Python's own."""
+    return {name: value.item() if hasattr(value, "item") else value for name, value in options.items()}
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -436,3 +436,32 @@ def test_singular_values_by_the_eigenvalues_of_an_accelerator(monkeypatch, tail)
         assert found.shape == (300,)
         assert (np.diff(found) <= 1e-15).all()
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 * expected[0])
+
+
+def test_scipy_has_the_same_products(layer):
+    J, A = layer.dense(), layer.to_scipy()
+    assert A.shape == layer.shape
+    assert A.dtype == np.float64
+    V, U = signal(J.shape[1], 11), signal(J.shape[0], 11, seed=1)
+    for found, expected in (
+        (A @ V, J @ V),
+        (A.T @ U, J.T @ U),
+        (A @ V[:, 0], J @ V[:, 0]),
+        (A.H @ U[:, 0], J.T @ U[:, 0]),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    Z = V[:, 0] + 1j * V[:, 1]
+    np.testing.assert_allclose(A @ Z, J @ Z, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(sp.linalg.svds(A, 3)[1][::-1], layer.singular_values()[:3], rtol=1e-10)
+
+
+def test_scipy_takes_vectors_beyond_the_range_of_float32():
+    J = jg.jacobian(plain, signal(5, 3, dtype=np.float32))
+    A, v = J.to_scipy(), signal(15)
+    for scale in (1e-200, 1.0, 1e200):
+        np.testing.assert_allclose((A @ (scale * v)) / scale, J.mv(v), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(A @ np.arange(15), J.dense().astype(float) @ np.arange(15), rtol=1e-5, atol=1e-5)
+    assert not np.any(A @ np.zeros((15, 2)))
+    for broken in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            A @ np.full(15, broken)
