@@ -26,7 +26,7 @@ from jaxgnn.host.precision import REPEATABLE, debugs_numbers, nan_is_a_value
 from jaxgnn.host.program import as_traced, is_value
 from jaxgnn.network.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.tasks.task import Metrics, Task
-from jaxgnn.training import run, scale
+from jaxgnn.training import run, scale, warm
 from jaxgnn.training.depth_memory import checked_model, runs_at_once
 from jaxgnn.training.folder import NoFolder, RunFolder, restored
 from jaxgnn.training.optimisers import Hyper, TrainConfig
@@ -61,7 +61,8 @@ def train(
     model: DeepGNN,
     task: Task,
     *,
-    seeds: int = 10,
+    init: TrainResult | Mapping[str, Any] | None = None,
+    seeds: int | None = None,
     seed: int = 0,
     out: Path | str | None = None,
     batching: Batching = "auto",
@@ -74,7 +75,11 @@ def train(
     """Trains `seeds` runs of a model in one compiled program.
 
     Args:
-      seeds: number of runs; run i uses fold_in(key(seed), i), so it does not depend on how many there are.
+      init: what to start from: a result, each of its runs from its last step (those of `.seed` and `.best`: all runs
+        from that one), or parameters, one run's or with a leading seed axis; result.params are the best ones. The
+        optimiser starts anew. By default every run draws its own.
+      seeds: number of runs, 10 by default, or as many as `init` has; run i uses fold_in(key(seed), i), so it does not
+        depend on how many there are.
       out: a folder for config.json, history.jsonl (one line a step, written while it runs) and checkpoints: the same
         call goes on from the last one, to the same bits on a CPU.
       batching: "vmap" runs the seeds side by side, "map" one after another in the same program; "auto" is "map"
@@ -91,13 +96,15 @@ def train(
       options: fields of TrainConfig.
 
     Raises:
-      ValueError: an option that is not known or out of its range, a task or a model that the mesh cannot partition, a
-        folder that cannot be written to or that holds a run with other options, data, versions or kind of device.
+      ValueError: an option that is not known or out of its range, an `init` of another network, a task or a model that
+        the mesh cannot partition, a folder that cannot be written to or that holds a run with other options, data,
+        versions or kind of device.
     """
     (point,) = sweep(
         model,
         task,
         grid={},
+        init=init,
         seeds=seeds,
         seed=seed,
         out=out,
@@ -116,7 +123,8 @@ def sweep(
     task: Task,
     *,
     grid: Mapping[str, Sequence[float]],
-    seeds: int = 10,
+    init: TrainResult | Mapping[str, Any] | None = None,
+    seeds: int | None = None,
     seed: int = 0,
     out: Path | str | None = None,
     batching: Batching = "auto",
@@ -129,8 +137,9 @@ def sweep(
     """Trains every combination of the grid's values over all seeds in one compiled program.
 
     grid: values by name, of "learning_rate", "weight_decay", "l2", "bound_c", "residual_scale" and "modulus" (of a
-    GNN-SSM's Lambda). The rest is as for `train`.
+    GNN-SSM's Lambda). `init` is of one run or of every seed, for all points. The rest is as for `train`.
     """
+    seeds = warm.number_of_seeds(seeds, init)
     config = checked(model, grid, seeds, batching, options)
     check_seed("seed", seed)
     check_flag("tensorboard", tensorboard)
@@ -147,7 +156,7 @@ def sweep(
     hyper = default_hyper(model, config)
     hypers = [hyper._replace(**{k: jnp.float32(v) for k, v in p.items()}) for p in points for _ in range(seeds)]
     keys = [jax.random.fold_in(jax.random.key(seed), i) for _ in points for i in range(seeds)]
-    runs = _Runs(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one, record_every, mesh)
+    runs = _Runs(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one, record_every, mesh, init, seeds)
     values = {name: [float(v) for v in grid[name]] for name in grid}
     described = {"train": asdict(config), "grid": values, "seeds": seeds, "seed": seed, "model": repr(model)}
     described["batching"] = "map" if one_by_one else "vmap"
@@ -155,6 +164,8 @@ def sweep(
         described["record_every"] = record_every
     if (rule := getattr(task, "feature_rule", None)) is not None:
         described["features"] = rule
+    if init is not None:
+        described["init"] = warm.fingerprint(init)
     with ExitStack() as stack, interrupts.deferred() as stop:
         folder = None
         if out is not None:
@@ -231,6 +242,8 @@ class _Runs(NamedTuple):
     one_by_one: bool
     record_every: int | None
     mesh: Mesh | None
+    init: Any
+    seeds: int
 
     def drive(
         self, folder: "RunFolder | NoFolder | None", progress, stop: interrupts.Stop, *, debugged: bool
@@ -243,6 +256,8 @@ class _Runs(NamedTuple):
         program, place = self.config.without_numbers(), scale.Runs(self.mesh, self.keys.shape[0])
         task, keys, hypers = self._placed(place)
         states = _start(self.model, program, task, keys, hypers, self.one_by_one, self.mesh)
+        if self.init is not None:
+            states = warm.started_from(self.init, states, self.seeds, place)
         # `states` is donated to the first steps; of the first only this is looked at again.
         initial = place.get(jax.tree.map(jnp.copy, states._replace(optimiser=None, best=None)))
         shape = (place.count, self.config.steps)
