@@ -1,7 +1,7 @@
 """Plots of Jacobian spectra: arrays in, matplotlib Figure out. Zeros, NaN and infinities are left out and counted."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,39 +14,18 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from jaxgnn.jacobian.density import Density
-from jaxgnn.report.plots import COLOURS, MARKERS, Line, finished, log_axis, new_figure
+from jaxgnn.report import panels
+from jaxgnn.report.canvas import COLOURS, MARKERS, finished, new_figure
+from jaxgnn.report.figure import drawn_alone
+from jaxgnn.report.panels import ByDistance as ByDistance
+from jaxgnn.report.panels import DensityCurve as DensityCurve
+from jaxgnn.report.panels import Line
+from jaxgnn.report.panels import Ranked as Ranked
 
 _RASTER = 5000  # points from which on an SVG would be larger than an image
 _PIXELS = 400
 _DECADES = 12
 _DASHED = {"color": "0.4", "linestyle": "--", "linewidth": 1}
-
-
-class Ranked(NamedTuple):
-    """Singular values by rank [k], and optionally bounds of each; NaN or infinity where there is no bound."""
-
-    values: Float[np.ndarray, "k"]
-    lower: Float[np.ndarray, "k"] | None = None
-    upper: Float[np.ndarray, "k"] | None = None
-
-
-class DensityCurve(NamedTuple):
-    """A density on a grid [k] with its standard error, and optionally a bound of what smoothing changes."""
-
-    grid: Float[np.ndarray, "k"]
-    density: Float[np.ndarray, "k"]
-    standard_error: Float[np.ndarray, "k"]
-    bias: Float[np.ndarray, "k"] | None = None
-
-
-class ByDistance(NamedTuple):
-    """||d x_v / d x_u|| over the pairs of nodes at each distance [k]: mean, range and optionally a bound of all."""
-
-    distance: Float[np.ndarray, "k"]
-    mean: Float[np.ndarray, "k"]
-    high: Float[np.ndarray, "k"]
-    low: Float[np.ndarray, "k"] | None = None
-    bound: Float[np.ndarray, "k"] | None = None
 
 
 def eigenvalue_moduli(lines: Mapping[str, Complex[np.ndarray, "k"]], *, log: bool = False, bins: int = 50) -> Figure:
@@ -92,30 +71,8 @@ def eigenvalues_in_plane(lines: Mapping[str, Complex[np.ndarray, "k"]]) -> Figur
 
 
 def singular_values_by_rank(lines: Mapping[str, Ranked], *, xlabel: str = "rank") -> Figure:
-    """Singular values by rank on a log scale, their bounds as error bars, or as a band where they are many."""
-    figure, axes = new_figure(xlabel=xlabel, ylabel="singular value")
-    for i, (name, line) in enumerate(lines.items()):
-        rank, colour, values = np.arange(line.values.size) + 1, COLOURS[i % 7], _positive(line.values)
-        few = values.size <= 60
-        style: dict[str, Any] = {
-            "color": colour,
-            "marker": MARKERS[i % 7] if few else None,
-            "markersize": 3.5,
-            "linewidth": 1.4,
-        }
-        axes.plot(rank, values, label=_counted(name, line.values), rasterized=values.size > _RASTER, **style)
-        low, high = (
-            values if bound is None else np.where(np.isfinite(bound), bound, values)
-            for bound in (line.lower, line.upper)
-        )
-        if (line.lower is not None or line.upper is not None) and few:
-            error = np.stack([values - low, high - values]).clip(0)
-            axes.errorbar(rank, values, yerr=error, linestyle="", color=colour, capsize=2.5, elinewidth=1)
-        elif line.lower is not None or line.upper is not None:
-            axes.fill_between(rank, low, high, color=colour, alpha=0.25, linewidth=0)
-    _whole_numbers(axes.xaxis)
-    tops = [line.upper for line in lines.values() if line.upper is not None]
-    return _on_log_scale(figure, [*(line.values for line in lines.values()), *tops])
+    """`panels.spectra`, drawn."""
+    return drawn_alone(panels.spectra(lines, xlabel=xlabel))
 
 
 def singular_value_density(
@@ -125,33 +82,9 @@ def singular_value_density(
     exact: Float[np.ndarray, "k"] | None = None,
     bins: int = 50,
 ) -> Figure:
-    """Densities of singular values, each with a band of two standard errors and the bias beyond it.
-
-    laws: other curves, such as a Marchenko-Pastur mixture; exact: all singular values, a histogram of those above 0
-    whose area is their share.
-    """
-    figure, axes = new_figure(xlabel="singular value", ylabel="density")
-    if exact is not None:
-        shown = exact[np.isfinite(exact) & (exact > 0)]
-        edges = np.histogram_bin_edges(shown, bins, range=(0, float(shown.max(initial=0.0)) or 1.0))
-        height = np.histogram(shown, edges)[0] / max(exact.size, 1) / np.diff(edges)
-        axes.stairs(height, edges, fill=True, color="0.85", label=_counted("exact", exact))
-    for i, (name, curve) in enumerate(curves.items()):
-        x, y, colour = curve.grid, _or_nan(curve.density), COLOURS[i % 7]
-        axes.plot(x, y, color=colour, linewidth=1.6, label=name)
-        width = 2 * _or_nan(curve.standard_error)
-        axes.fill_between(x, y - width, y + width, color=colour, alpha=0.3, linewidth=0)
-        if curve.bias is not None:
-            width = width + _or_nan(curve.bias)
-            axes.fill_between(x, y - width, y + width, color=colour, alpha=0.13, linewidth=0)
-    for i, (name, law) in enumerate((laws or {}).items()):
-        axes.plot(
-            law.x, _or_nan(law.y), linestyle="--", color=COLOURS[(len(curves) + i) % 7], linewidth=1.6, label=name
-        )
-    axes.set_ylim(bottom=0)
-    parts = [*(c.density for c in curves.values()), *(law.y for law in (laws or {}).values())]
-    parts += [] if exact is None else [exact[exact > 0]]
-    return _with_values(figure, np.concatenate([np.zeros(0), *map(_finite, parts)]))
+    """`panels.densities`, drawn."""
+    lines = {name: DensityCurve(c.grid, c.density, c.standard_error, c.bias) for name, c in curves.items()}
+    return drawn_alone(panels.densities(lines, laws=laws, exact=exact, bins=bins))
 
 
 def jacobian_blocks(norms: Float[np.ndarray, "m n"] | sp.csr_matrix, *, label: str = "norm of the block") -> Figure:
@@ -186,50 +119,17 @@ def jacobian_blocks(norms: Float[np.ndarray, "m n"] | sp.csr_matrix, *, label: s
 
 
 def sensitivity_by_distance(lines: Mapping[str, ByDistance]) -> Figure:
-    """Sensitivity of one node to another against their distance, on a log scale: mean, range and bound (dashed)."""
-    figure, axes = new_figure(xlabel="distance in the graph", ylabel="sensitivity")
-    for i, (name, line) in enumerate(lines.items()):
-        x, colour = line.distance, COLOURS[i % 7]
-        label = _counted(name, line.mean)
-        axes.plot(x, _positive(line.mean), color=colour, marker=MARKERS[i % 7], markersize=4, label=label)
-        low = line.mean if line.low is None else line.low
-        axes.fill_between(x, low, line.high, where=line.high > 0, color=colour, alpha=0.18, linewidth=0)
-        if line.bound is not None:
-            label = "bound" if len(lines) == 1 else f"{name}: bound"
-            axes.plot(x, _positive(line.bound), color=colour, linestyle="--", linewidth=1.4, label=label)
-    _whole_numbers(axes.xaxis)
-    return _on_log_scale(figure, [part for line in lines.values() for part in line[1:] if part is not None])
+    """`panels.sensitivities`, drawn."""
+    return drawn_alone(panels.sensitivities(lines))
 
 
 def lyapunov_exponents(lines: Mapping[str, Line]) -> Figure:
-    """Lyapunov exponents by index with error bars; at 0 a direction neither grows nor shrinks."""
-    figure, axes = new_figure(xlabel="index", ylabel="Lyapunov exponent (per layer)")
-    for i, (name, line) in enumerate(lines.items()):
-        values = _or_nan(line.y)
-        left_out = int(np.isnan(values).sum())
-        label = f"{name} ({left_out} not finite)" if left_out else name
-        style = {"color": COLOURS[i % 7], "marker": MARKERS[i % 7], "markersize": 4, "linewidth": 1.4}
-        axes.errorbar(line.x, values, yerr=line.error, capsize=3, label=label, **style)
-    axes.axhline(0.0, **_DASHED, label="0: norm preserved")
-    _whole_numbers(axes.xaxis)
-    finite = [_finite(line.y) for line in lines.values()]
-    return _with_values(figure, np.concatenate([np.zeros(0), *finite]), "no exponent is finite")
+    """`panels.exponents`, drawn."""
+    return drawn_alone(panels.exponents(lines))
 
 
 def _whole_numbers(axis: Axis) -> None:
     axis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
-
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
-
-
-def _or_nan(values: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    return values[np.isfinite(values)]
 
 
 def _counted(name: str, values: np.ndarray) -> str:
@@ -249,14 +149,6 @@ def _binned(norms: sp.coo_matrix) -> np.ndarray:
     largest = float(data[kept].max(initial=0.0)) or 1.0
     np.add.at(image, at, (data[kept] / largest) ** 2)
     return largest * np.sqrt(image)
-
-
-def _on_log_scale(figure: Figure, values: list[np.ndarray]) -> Figure:
-    joined = np.concatenate([np.zeros(0), *map(np.ravel, values)])
-    positive = joined[np.isfinite(joined) & (joined > 0)]
-    if positive.size:
-        log_axis(figure.axes[0], [positive])
-    return _with_values(figure, positive)
 
 
 def _with_values(figure: Figure, values: np.ndarray, otherwise: str = "no value is above 0") -> Figure:

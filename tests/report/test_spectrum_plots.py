@@ -179,7 +179,7 @@ def test_lyapunov_exponents_by_index():
     container = figure.axes[0].containers[0]
     np.testing.assert_array_equal(container.lines[0].get_ydata(), [0.5, -1.0, np.nan])
     np.testing.assert_allclose(container.lines[2][0].get_segments()[0][:, 1], [0.4, 0.6])
-    assert legend(figure) == ["0: norm preserved", "gcn (1 not finite)"]
+    assert legend(figure) == ["gcn (1 not finite)", "0: norm preserved"]
 
 
 def test_a_log_axis_holds_the_ends_of_float32():
