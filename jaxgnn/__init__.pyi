@@ -2,6 +2,7 @@ from . import layers as layers
 from . import tasks as tasks
 from . import theory as theory
 from .analysis import measures as measures
+from .analysis import plot as plot
 from .analysis.backward import backward_analysis as backward_analysis
 from .analysis.probe import Trace as Trace
 from .analysis.probe import probe as probe

@@ -55,7 +55,7 @@ PROMISED = {
         "Extremes",
         "Density",
     ],
-    "modules": ["layers", "tasks", "theory", "measures", "scale", "depth_memory"],
+    "modules": ["layers", "tasks", "theory", "measures", "plot", "scale", "depth_memory"],
 }
 IS = {
     "functions": lambda found: callable(found) and not isinstance(found, type),

@@ -176,6 +176,9 @@ def _draw_series(ax: Axes, series: Series, before: int, *, log: bool) -> list[np
     style |= {"linestyle": "" if points else series.dash, "linewidth": series.width}
     style |= {"marker": MARKERS[series.colour % 7] if series.marked or points or y.size == 1 else None, "markersize": 4}
     ax.plot(series.x, y, **style)
+    if np.isfinite(y).any():  # gaps at the ends are in view
+        ends = np.nanmin(series.x), np.nanmax(series.x)
+        ax.update_datalim([(end, np.nanmax(y)) for end in ends])
     shown = [y]
     for band, alpha in zip(series.bands, _SHADES, strict=False):
         low, high = _placed(band.low, log=False), _placed(band.high, log=log)

@@ -81,14 +81,14 @@ def test_the_best_run_is_chosen_by_validation(result):
     scores = np.array([0.4, np.nan, 0.9], np.float32)
     given = result._replace(val_score=scores)
     assert_same(given.best(), given.seed(2))
-    lower = given._replace(origin=jg_origin(given, maximise=False))
+    lower = given._replace(origin=with_origin(given, maximise=False))
     assert_same(lower.best(), lower.seed(0))
     assert_same(given.seed(1).best(), given.seed(1))
     with pytest.raises(ValueError, match="no run has a validation score"):
         result._replace(val_score=np.full(3, np.nan, np.float32)).best()
 
 
-def jg_origin(result, **changes):
+def with_origin(result, **changes):
     return replace(result.origin, **changes)
 
 
