@@ -1,13 +1,14 @@
 """What `jaxgnn train` does: one network on one data set over many seeds, and over a grid of numeric options."""
 
 import contextlib
+import hashlib
 import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import jax
 import numpy as np
@@ -118,7 +119,11 @@ class Training:
         runs: RunConfig,
         out: Path,
         mesh: Mesh | None = None,
+        *,
+        continue_: bool = False,
+        fresh: bool = False,
     ):
+        self.leg = {"continue_": continue_, "fresh": fresh}
         self.configs = {"data": source, "model": model, "train": optimisation, "runs": runs}
         self.optimisation, self.runs = optimisation, runs
         self.grid = {name: [_number(name, v) for v in values] for name, values in named_values(runs.grid).items()}
@@ -145,6 +150,7 @@ class Training:
             record_every=self.runs.record_every or None,
             mesh=self.mesh,
             progress=progress,
+            **self.leg,
             **asdict(self.optimisation),
         )
 
@@ -230,7 +236,11 @@ class TrainCommand:
 
     Attributes:
       model: the network.
-      out: the folder; by default jaxgnn-train-DATASET-LAYER-DEPTH.
+      out: the folder; by default jaxgnn-train-DATASET-LAYER-DEPTH-SIX, six letters and digits that are those of the
+        options.
+      continue_: the run in `out` goes on as a new leg with other steps, learning rate, weight decay, l2, patience or
+        evaluate-every, its history kept; steps are those in all or, where it has done as many, as many more.
+      fresh: remove the run that is in the folder first.
       json: print a summary as the last line of standard output, as JSON.
     """
 
@@ -240,19 +250,32 @@ class TrainCommand:
     runs: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
     devices: tyro.conf.OmitArgPrefixes[DevicesConfig] = field(default_factory=DevicesConfig)
     out: Path | None = None
+    continue_: Annotated[bool, tyro.conf.arg(name="continue")] = False
+    fresh: bool = False
     json: bool = False
 
+    def _folder(self) -> Path:
+        if self.out is not None:
+            return self.out
+        if self.continue_:
+            raise ValueError("--continue goes on with the run in a folder: --out FOLDER names it")
+        options = repr((self.source, self.model, self.optimisation, self.runs))
+        which = hashlib.sha256(options.encode()).hexdigest()[:6]
+        return Path(f"jaxgnn-train-{label(self.source.dataset)}-{self.model.layer}-{self.model.depth}-{which}")
+
     def run(self, arguments: Sequence[str]) -> None:
-        name = f"jaxgnn-train-{label(self.source.dataset)}-{self.model.layer}-{self.model.depth}"
-        mesh = self.devices.start()
-        training = Training(self.source, self.model, self.optimisation, self.runs, self.out or Path(name), mesh)
+        folder, mesh = self._folder(), self.devices.start()
+        configs = (self.source, self.model, self.optimisation, self.runs)
+        training = Training(*configs, folder, mesh, continue_=self.continue_, fresh=self.fresh)
         kept = f"the same command goes on from {training.out / 'checkpoints'}"
         with contextlib.ExitStack() as stack:
             scale.by_first(lambda: stack.enter_context(occupied(training.out)))
             try:
                 with progress_bar() if scale.is_first() else contextlib.nullcontext(_silent) as report:
                     steps = self.optimisation.steps
-                    points = training.run(lambda done: report("training" if done else "compiling", done, steps))
+                    points = training.run(
+                        lambda done: report("training" if done else "compiling", done, max(done, steps))
+                    )
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(kept) from None
             except jax.errors.JaxRuntimeError as error:

@@ -21,6 +21,10 @@ import orbax.checkpoint as ocp
 from jaxgnn.host.storage import writable_folder
 
 
+class OtherRunError(ValueError):
+    """The checkpoints in a folder are of another run."""
+
+
 class Checkpoints:
     """The checkpoints in a folder of the run that `fingerprint` identifies.
 
@@ -79,15 +83,17 @@ class Checkpoints:
             raise OSError(errno.ENOSPC, full, str(self._folder)) from error
         self._newest = step
 
-    def restore(self, like: Any) -> tuple[int, Any] | None:
+    def restore(self, like: Any, *, earlier: tuple[str, Any] | None = None) -> tuple[int, Any] | None:
         """Step and tree of the newest whole checkpoint, or None where there is none.
 
         A damaged one is named in a warning, left out, and removed by the next save.
 
         like: a pytree of arrays with the structure, shapes and dtypes that were saved. Leaves that are numpy arrays in
         it come back as such, all others as JAX arrays.
+        earlier: another fingerprint that is taken as well, and a pytree like its trees.
 
-        Raises ValueError where that checkpoint has another fingerprint, or another structure, shape or dtype.
+        Raises OtherRunError where that checkpoint has another fingerprint, and ValueError where it has another
+        structure, shape or dtype.
         """
         self._newest, self._damaged = None, []
         for step in sorted(self._manager.all_steps(), reverse=True):
@@ -98,12 +104,10 @@ class Checkpoints:
                 reason = f"is damaged ({type(error).__name__}) and left out"
                 warnings.warn(f"checkpoint {self._folder / str(step)} {reason}", stacklevel=2)
                 continue
-            if header["fingerprint"] != self._fingerprint:
-                raise ValueError(
-                    f"{self._folder} holds a run with other options, data, versions or device; choose another folder "
-                    "or remove it"
-                )
-            tree = _unpacked(self._folder / str(step), header["leaves"], data, like)
+            wanted = dict([(self._fingerprint, like), *([] if earlier is None else [earlier])])
+            if header["fingerprint"] not in wanted:
+                raise OtherRunError(f"{self._folder} holds a run with other options, data, versions or device")
+            tree = _unpacked(self._folder / str(step), header["leaves"], data, wanted[header["fingerprint"]])
             self._newest = step
             return step, tree
         return None

@@ -1,20 +1,20 @@
 """The folder of a training run: config.json, history.jsonl, checkpoints."""
 
-import hashlib
 import json
+import shutil
 import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxgnn.host.storage import environment, without_counts, writable_folder, write_json, write_text
+from jaxgnn.host.storage import environment, writable_folder, write_json, write_text
 from jaxgnn.tasks.task import Metrics, Task
 from jaxgnn.training import scale
-from jaxgnn.training.checkpoint import Checkpoints
+from jaxgnn.training.checkpoint import Checkpoints, OtherRunError
+from jaxgnn.training.legs import NUMBERS, differences, filled, fingerprint, shortened, total_steps
 from jaxgnn.training.result import TrainResult
 
 _SECONDS = 20.0  # between checkpoints
@@ -23,26 +23,54 @@ _SECONDS = 20.0  # between checkpoints
 class RunFolder:
     """config.json, history.jsonl and checkpoints/ of a run, in a folder that is this process's.
 
-    The checkpoints hold everything: the other two files are for people, and written anew from them.
+    The checkpoints hold everything: the other two files are for people, and written anew from them; config.json also
+    says which legs a run has.
+
+    Attributes:
+      steps: of the run in all.
+
+    Raises ValueError where `proceed` asks for a leg of a run that is not there, or that has other options beside.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any], task: Task, *, tensorboard: bool):
+    def __init__(
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        task: Task,
+        *,
+        tensorboard: bool,
+        proceed: bool = False,
+        fresh: bool = False,
+    ):
         config = config | environment()
-        digest = hashlib.sha256(json.dumps(without_counts(config), sort_keys=True).encode())
-        digest.update(str(jax.tree.structure(task)).encode())  # the metric, the loss and whatever else is no array
-        for array in map(np.asarray, jax.tree.leaves(task)):
-            digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-        self._config, self._config_file = config, folder / "config.json"
-        if not (folder / "checkpoints").exists():
-            self._require_own_config()
-        self._checkpoints = Checkpoints(folder / "checkpoints", digest.hexdigest())
+        self._folder, self._config_file, self._task = folder, folder / "config.json", task
         self._history, self._results = folder / "history.jsonl", folder / "results"
+        if fresh:
+            self._clear()
+        there = self._config_there() if (folder / "checkpoints").exists() else None
+        self._differences = [] if there is None else differences(there, config)
+        if there is not None and not self._differences:
+            config |= {"legs": there["legs"]} if "legs" in there else {}
+        elif proceed:
+            config["legs"] = self._next_legs(there)
+        elif not (folder / "checkpoints").exists():
+            self._require_own_config()
+        self._config = config
+        self.steps = total_steps(config.get("legs", []), config["train"]["steps"])
+        self._checkpoints = Checkpoints(folder / "checkpoints", fingerprint(config, task))
         self._writer = _tensorboard(folder / "tensorboard") if tensorboard else None
         self._saved = time.monotonic()
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """The last checkpoint, and config.json and history.jsonl as it has them; refuses a folder of another run."""
-        restored = self._checkpoints.restore(like)
+        legs, earlier = self._config.get("legs"), None
+        if legs:
+            last = legs[-1]
+            earlier = last["fingerprint"], shortened(like, last["steps"], self._config.get("record_every"))
+        try:
+            restored = self._checkpoints.restore(like, earlier=earlier)
+        except OtherRunError as error:
+            raise ValueError(self._refusal(str(error))) from None
         lines = []
         if restored is None:
             self._require_own_config()
@@ -50,8 +78,9 @@ class RunFolder:
                 path.unlink()
         else:
             self._say_other_cores()
-            done, (_, history, *_) = restored
-            lines = _lines(0, Metrics(*(m[:, :done] for m in history)))
+            done, tree = restored
+            restored = done, filled(tree, like)
+            lines = _lines(0, Metrics(*(m[:, :done] for m in restored[1][1])))
         write_json(self._config_file, self._config)
         write_text(self._history, "".join(lines))
         return restored
@@ -67,6 +96,43 @@ class RunFolder:
             warnings.warn(
                 f"this run was on {before} cores and goes on with {now}: the same numbers up to rounding", stacklevel=2
             )
+
+    def _next_legs(self, there: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """The legs so far, with that which is there now."""
+        steps = [int(path.name) for path in (self._folder / "checkpoints").glob("*") if path.name.isdecimal()]
+        if there is None or not steps:
+            raise ValueError(f"{self._folder} holds no run to continue: without continue_ (--continue) one is begun")
+        if others := [difference for difference in self._differences if difference.name not in NUMBERS]:
+            said, allowed = "; ".join(map(str, others)), ", ".join(NUMBERS)
+            raise ValueError(f"{self._folder} holds a run with other options: {said}; a leg may have other {allowed}")
+        legs, last = there.get("legs", []), there["train"]
+        leg = {"done": max(steps), "steps": total_steps(legs, last["steps"]), "train": last}
+        leg["fingerprint"] = fingerprint(there, self._task)
+        return [*legs, leg]
+
+    def _refusal(self, sentence: str) -> str:
+        if not self._differences:
+            return f"{sentence}; choose another folder or remove it"
+        said = "; ".join(map(str, self._differences))
+        ways = "choose another folder or remove it (--fresh)"
+        if all(difference.name in NUMBERS for difference in self._differences):
+            ways += ", or go on with it: continue_=True (--continue)"
+        return f"{sentence}: {said}; {ways}"
+
+    def _config_there(self) -> dict[str, Any] | None:
+        try:
+            config = json.loads(self._config_file.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return config if isinstance(config, dict) and "grid" in config and "train" in config else None
+
+    def _clear(self) -> None:
+        """Removes the run that is there. Raises ValueError where it is not a run's folder."""
+        self._require_own_config()
+        for name in ("checkpoints", "results", "tensorboard"):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+        for name in ("config.json", "history.jsonl", "results.json", "record.npz"):
+            (self._folder / name).unlink(missing_ok=True)
 
     def _require_own_config(self) -> None:
         """Raises ValueError where there is a config.json that is not a run's, or damaged."""

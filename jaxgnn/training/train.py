@@ -6,6 +6,7 @@ over numeric options, a few steps of all runs at a time, and go on where they we
 
 import itertools
 import operator
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, fields, replace
@@ -70,6 +71,8 @@ def train(
     tensorboard: bool = False,
     record_every: int | None = None,
     mesh: Mesh | None = None,
+    continue_: bool = False,
+    fresh: bool = False,
     **options: Any,
 ) -> TrainResult:
     """Trains `seeds` runs of a model in one compiled program.
@@ -93,6 +96,10 @@ def train(
         "nodes". The numbers are the same up to rounding (with dropout and nodes > 1: other draws), and a folder can be
         continued on another mesh or none. The result is on the host. Without a mesh, several CPU devices
         (`jaxgnn.use_cores`) share out the runs, as many at a time as memory allows: the same bits for any number.
+      continue_: the run in `out` goes on with other steps, learning_rate, weight_decay, l2, patience or
+        evaluate_every: a new leg of it, optimiser and history kept; runs that had stopped stay so. `steps` are those
+        of the run in all, or, where it has done as many, as many more. The same call again goes on with that leg.
+      fresh: a run that is in `out` is removed first.
       options: fields of TrainConfig.
 
     Raises:
@@ -113,6 +120,8 @@ def train(
         tensorboard=tensorboard,
         record_every=record_every,
         mesh=mesh,
+        continue_=continue_,
+        fresh=fresh,
         **options,
     )
     return point.result
@@ -132,6 +141,8 @@ def sweep(
     tensorboard: bool = False,
     record_every: int | None = None,
     mesh: Mesh | None = None,
+    continue_: bool = False,
+    fresh: bool = False,
     **options: Any,
 ) -> list[SweepPoint]:
     """Trains every combination of the grid's values over all seeds in one compiled program.
@@ -142,7 +153,10 @@ def sweep(
     seeds = warm.number_of_seeds(seeds, init)
     config = checked(model, grid, seeds, batching, options)
     check_seed("seed", seed)
-    check_flag("tensorboard", tensorboard)
+    for name, flag in (("tensorboard", tensorboard), ("continue_", continue_), ("fresh", fresh)):
+        check_flag(name, flag)
+    if (continue_ or fresh) and (out is None or (continue_ and fresh)):
+        raise ValueError("continue_ and fresh are of a run in a folder, and one of them: out= names it")
     scale.check_partitionable(model, task, mesh)
     check_record_every(record_every, STEPS_AT_ONCE)
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
@@ -170,9 +184,22 @@ def sweep(
         folder = None
         if out is not None:
             of_first = scale.by_first(
-                lambda: RunFolder(stack.enter_context(occupied(Path(out))), described, task, tensorboard=tensorboard)
+                lambda: RunFolder(
+                    stack.enter_context(occupied(Path(out))),
+                    described,
+                    task,
+                    tensorboard=tensorboard,
+                    proceed=continue_,
+                    fresh=fresh,
+                )
             )
-            folder = of_first if scale.is_first() else NoFolder()
+            total = scale.from_first(np.asarray(config.steps if of_first is None else of_first.steps))
+            folder = NoFolder() if of_first is None else of_first
+            if continue_ and "cosine" in config.schedule:
+                schedule = f"schedule={config.schedule!r}"
+                warnings.warn(f"{schedule} depends on the number of steps: it goes on as that of {total}", stacklevel=3)
+            config = replace(config, steps=int(total))
+            runs = runs._replace(config=config)
         debugged = debugs_numbers()
         stack.enter_context(nan_is_a_value())  # of steps not taken; a step that fails is looked for here
         stack.enter_context(runs.code())
@@ -280,10 +307,10 @@ class _Runs(NamedTuple):
             raise KeyboardInterrupt
         stopped = np.asarray(place.get(states.stopped)).all()
         while done < self.config.steps and not stopped:
+            left = min(STEPS_AT_ONCE - done % STEPS_AT_ONCE, self.config.steps - done)
             states, metrics = _advance(
-                self.model, program, task, self.config.steps, hypers, states, self.one_by_one, self.mesh
+                self.model, program, task, done + left, hypers, states, self.one_by_one, self.mesh
             )
-            left = min(STEPS_AT_ONCE, self.config.steps - done)
             for whole, part in zip(history, place.get(metrics), strict=True):
                 whole[:, done : done + left] = np.asarray(part)[:, :left]
             stopped = np.asarray(place.get(states.stopped)).all()

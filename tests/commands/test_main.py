@@ -393,7 +393,7 @@ def test_a_folder_of_another_run(trained, refused):
     folder, _ = trained
     before = (folder / "results.json").read_bytes()
     sentence = refused(*[{"25": "26"}.get(word, word) for word in TRAIN], "--out", str(folder))
-    assert "holds a run with other options, data, versions or device; choose another folder or remove it" in sentence
+    assert "holds a run with other options, data, versions or device: steps is 25 there and 26 here; choose" in sentence
     assert str(folder) in sentence
     assert (folder / "results.json").read_bytes() == before
 

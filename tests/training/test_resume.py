@@ -359,11 +359,19 @@ def test_a_damaged_checkpoint_is_said_and_made_up_for(whole, tmp_path, every_chu
 
 
 OTHER = {
-    "steps": lambda task: {"steps": 46},
-    "seed": lambda task: {"seed": 1},
-    "a rate": lambda task: {"learning_rate": 0.03},
-    "a model": lambda task: {"model": problem()["model"].clone(bound_c=0.5)},
-    "features": lambda task: {"task": jg.tasks.node_classification(*_with_other_features())},
+    "steps": (lambda task: {"steps": 46}, ": steps is 10 there and 46 here;", True),
+    "seed": (lambda task: {"seed": 1}, ": seed is 0 there and 1 here;", False),
+    "a rate": (lambda task: {"learning_rate": 0.03}, ": learning_rate is 0.02 there and 0.03 here;", True),
+    "a model": (
+        lambda task: {"model": problem()["model"].clone(bound_c=0.5)},
+        ": bound_c is 1.0 there and 0.5 here;",
+        False,
+    ),
+    "features": (
+        lambda task: {"task": jg.tasks.node_classification(*_with_other_features())},
+        "; choose another folder or remove it",
+        False,
+    ),
 }
 
 
@@ -378,11 +386,11 @@ def _with_other_features():
 def test_other_options_in_the_same_folder_are_refused(tmp_path, case):
     train(tmp_path, steps=10)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    changes = {"steps": 10} | OTHER[case](problem()["task"])
-    sentence = f"{tmp_path}/checkpoints holds a run with other options, data, versions or device; "
-    sentence += "choose another folder or remove it"
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        train(tmp_path, **changes)
+    change, named, may_go_on = OTHER[case]
+    sentence = f"{tmp_path}/checkpoints holds a run with other options, data, versions or device{named}"
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}") as error:
+        train(tmp_path, **({"steps": 10} | change(problem()["task"])))
+    assert str(error.value).endswith("continue_=True (--continue)") == may_go_on
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
