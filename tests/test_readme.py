@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import jax
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -39,6 +40,16 @@ def test_the_tour(block):
     assert names["result"].score.shape == (10,)
 
 
+def test_results_are_kept_continued_and_drawn(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = block("jg.load(")
+    assert [path.name for path in tmp_path.iterdir()] == ["later.result"]
+    assert names["logits"].shape == (3, 34, 2)
+    assert len(names["rows"]) == 60
+    assert names["ax"].get_ylabel() == "score"
+    plt.close("all")
+
+
 def test_a_layer_of_your_own(block, karate):
     names = block("nn.Module")
     graph = names["jg"].prepare(karate.graph)
@@ -47,4 +58,4 @@ def test_a_layer_of_your_own(block, karate):
 
 
 def test_nothing_else_is_left_untested():
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4

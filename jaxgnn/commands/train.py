@@ -255,10 +255,12 @@ class TrainCommand:
     json: bool = False
 
     def _folder(self) -> Path:
-        if self.out is not None:
-            return self.out
-        if self.continue_:
+        if self.continue_ and self.out is None:
             raise ValueError("--continue goes on with the run in a folder: --out FOLDER names it")
+        if self.out is not None:
+            if self.continue_ and not (self.out / "config.json").exists():
+                raise ValueError(f"{self.out} holds no run to continue: without --continue one is begun")
+            return self.out
         options = repr((self.source, self.model, self.optimisation, self.runs))
         which = hashlib.sha256(options.encode()).hexdigest()[:6]
         return Path(f"jaxgnn-train-{label(self.source.dataset)}-{self.model.layer}-{self.model.depth}-{which}")

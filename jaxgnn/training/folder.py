@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxgnn.host.storage import environment, writable_folder, write_json, write_text
 from jaxgnn.tasks.task import Metrics, Task
-from jaxgnn.training import scale
+from jaxgnn.training import scale, warm
 from jaxgnn.training.checkpoint import Checkpoints, OtherRunError
 from jaxgnn.training.legs import NUMBERS, differences, filled, fingerprint, shortened, total_steps
 from jaxgnn.training.result import TrainResult
@@ -28,6 +28,9 @@ class RunFolder:
 
     Attributes:
       steps: of the run in all.
+      begins_leg: whether a leg begins.
+      init: what the first leg starts from, where it is at hand.
+      initial: the parameters before the first step of every grid point, where `init` is not at hand; else empty.
 
     Raises ValueError where `proceed` asks for a leg of a run that is not there, or that has other options beside.
     """
@@ -41,6 +44,7 @@ class RunFolder:
         tensorboard: bool,
         proceed: bool = False,
         fresh: bool = False,
+        init: Any = None,
     ):
         config = config | environment()
         self._folder, self._config_file, self._task = folder, folder / "config.json", task
@@ -48,11 +52,22 @@ class RunFolder:
         if fresh:
             self._clear()
         there = self._config_there() if (folder / "checkpoints").exists() else None
+        key, first = None if init is None else warm.fingerprint(init), None if there is None else there.get("init")
+        if there is not None and key not in (None, first) and warm.is_result_of(folder, there, init):
+            proceed, key, init = True, first, None  # it is where the run stands
+        elif there is not None and proceed and init is None:
+            key = first
+        config |= {} if key is None else {"init": key}
+        self.init, self.initial = (
+            init,
+            [] if key is None or init is not None else warm.of_results(folder, "initial_params"),
+        )
+        self.begins_leg = False
         self._differences = [] if there is None else differences(there, config)
         if there is not None and not self._differences:
             config |= {"legs": there["legs"]} if "legs" in there else {}
         elif proceed:
-            config["legs"] = self._next_legs(there)
+            config["legs"], self.begins_leg = self._next_legs(there), True
         elif not (folder / "checkpoints").exists():
             self._require_own_config()
         self._config = config
@@ -108,6 +123,7 @@ class RunFolder:
         legs, last = there.get("legs", []), there["train"]
         leg = {"done": max(steps), "steps": total_steps(legs, last["steps"]), "train": last}
         leg["fingerprint"] = fingerprint(there, self._task)
+        leg["result"] = next(map(warm.fingerprint, warm.of_results(self._folder, "final_params")), None)
         return [*legs, leg]
 
     def _refusal(self, sentence: str) -> str:

@@ -80,7 +80,8 @@ def train(
     Args:
       init: what to start from: a result, each of its runs from its last step (those of `.seed` and `.best`: all runs
         from that one), or parameters, one run's or with a leading seed axis; result.params are the best ones. The
-        optimiser starts anew. By default every run draws its own.
+        optimiser starts anew, unless it is the result of the run in `out`: then that goes on as by `continue_`. By
+        default every run draws its own.
       seeds: number of runs, 10 by default, or as many as `init` has; run i uses fold_in(key(seed), i), so it does not
         depend on how many there are.
       out: a folder for config.json, history.jsonl (one line a step, written while it runs) and checkpoints: the same
@@ -155,6 +156,8 @@ def sweep(
     check_seed("seed", seed)
     for name, flag in (("tensorboard", tensorboard), ("continue_", continue_), ("fresh", fresh)):
         check_flag(name, flag)
+    if continue_ and out is not None and not (Path(out) / "config.json").exists():
+        raise ValueError(f"{out} holds no run to continue: without continue_ (--continue) one is begun")
     if (continue_ or fresh) and (out is None or (continue_ and fresh)):
         raise ValueError("continue_ and fresh are of a run in a folder, and one of them: out= names it")
     scale.check_partitionable(model, task, mesh)
@@ -178,8 +181,6 @@ def sweep(
         described["record_every"] = record_every
     if (rule := getattr(task, "feature_rule", None)) is not None:
         described["features"] = rule
-    if init is not None:
-        described["init"] = warm.fingerprint(init)
     with ExitStack() as stack, interrupts.deferred() as stop:
         folder = None
         if out is not None:
@@ -191,15 +192,16 @@ def sweep(
                     tensorboard=tensorboard,
                     proceed=continue_,
                     fresh=fresh,
+                    init=init,
                 )
             )
             total = scale.from_first(np.asarray(config.steps if of_first is None else of_first.steps))
             folder = NoFolder() if of_first is None else of_first
-            if continue_ and "cosine" in config.schedule:
+            if of_first is not None and of_first.begins_leg and "cosine" in config.schedule:
                 schedule = f"schedule={config.schedule!r}"
                 warnings.warn(f"{schedule} depends on the number of steps: it goes on as that of {total}", stacklevel=3)
             config = replace(config, steps=int(total))
-            runs = runs._replace(config=config)
+            runs = runs._replace(config=config, init=init if of_first is None else of_first.init)
         debugged = debugs_numbers()
         stack.enter_context(nan_is_a_value())  # of steps not taken; a step that fails is looked for here
         stack.enter_context(runs.code())
@@ -213,6 +215,9 @@ def sweep(
             SweepPoint(point, result._replace(origin=origin_of(point, model, config, task, seed)))
             for point, result in zip(points, split, strict=True)
         ]
+        if isinstance(folder, RunFolder) and folder.initial:
+            pairs = zip(found, folder.initial, strict=True)
+            found = [p._replace(result=p.result._replace(initial_params=params)) for p, params in pairs]
         if folder is not None:
             folder.write_results([point.result for point in found])
     return found

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgnn.data import saved
 from jaxgnn.network.model import NUMBERS
 from jaxgnn.training import scale
 from jaxgnn.training.result import TrainResult
@@ -30,6 +32,22 @@ def fingerprint(init: Any) -> str:
         array = np.asarray(leaf)
         digest.update(f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
+
+
+def of_results(folder: Path, name: str) -> list[Any]:
+    """A field of parameters, "final_params" or "initial_params", of every result that a run left in its folder."""
+    found = []
+    for path in sorted((folder / "results").glob("*.npz"), key=lambda path: int(path.stem)):
+        file = saved.read(path)
+        found.append(saved.decoded(file.content["fields"][name], file.arrays, {}))
+    return found
+
+
+def is_result_of(folder: Path, config: Mapping[str, Any], init: Any) -> bool:
+    """Whether `init` is the result of the run in a folder, or that which its last leg goes on from."""
+    ends = [fingerprint(params) for params in of_results(folder, "final_params")]
+    before = [leg.get("result") for leg in config.get("legs", [])[-1:]]
+    return len(ends) == 1 and fingerprint(init) in (*ends, *before)
 
 
 def started_from(init: Any, states: TrainState, seeds: int, place: scale.Runs) -> TrainState:

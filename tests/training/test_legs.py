@@ -136,6 +136,26 @@ def test_a_leg_from_between_two_samples(task, train):
     assert_same_bits(train(steps=50, continue_=True), jg.train(MODEL, task, steps=50, **HOW))
 
 
+def test_the_runs_own_result_asks_for_a_leg(train, whole, tmp_path):
+    first = train(steps=20)
+    assert_same_bits(train(steps=40, init=first), whole)
+    assert_same_bits(train(steps=40, init=first), whole)  # the same call again
+    assert len(json.loads((tmp_path / "run" / "config.json").read_text())["legs"]) == 1
+    with pytest.raises(ValueError, match=r"holds a run with other options.*; init is None there and "):
+        train(steps=60, init=first.initial_params)
+
+
+def test_a_run_from_given_parameters_goes_on(train, task):
+    start = jg.train(MODEL, task, steps=10, seed=3, **HOW)
+    first = train(steps=20, init=start)
+    result = train(steps=40, continue_=True)
+    assert_same_bits(result.initial_params, start.final_params)
+    np.testing.assert_array_equal(result.history.train_loss[:, :20], first.history.train_loss)
+    again = train(steps=60, init=result)
+    assert_same_bits(again.initial_params, start.final_params)
+    assert_same_bits(train(steps=60, init=start, out=None), again)
+
+
 def test_steps_in_all_or_more():
     assert total_steps([], 20) == 20
     assert total_steps([{"done": 20}], 50) == 50
