@@ -78,8 +78,13 @@ def spectrum(J: Any, *, k: int | None = None, name: str = "σᵢ") -> Panel:
     """
     if k is not None:
         check_whole("k", k, least=1)
-    lines = {label: _ranked(one, k) for label, one in _named(J, name).items()}
-    return panels.spectra(lines, xlabel="rank i, largest first", ylabel="singular value σᵢ", isometry=True)
+    found = _named(J, name)
+    smallest = {isinstance(one, Extremes) and one.rank_tolerance is not None for one in found.values()}
+    if len(smallest) > 1:
+        raise ValueError("the smallest singular values and others in one figure: their ranks are not the same")
+    lines = {label: _ranked(one, k) for label, one in found.items()}
+    xlabel = "rank i, smallest above 0 first" if smallest == {True} else "rank i, largest first"
+    return panels.spectra(lines, xlabel=xlabel, ylabel="singular value σᵢ", isometry=True)
 
 
 def density(found: Any, *, laws: Mapping[str, SingularValueLaw] | None = None) -> Panel:
@@ -224,9 +229,10 @@ def _ranked(one: Any, k: int | None) -> panels.Ranked:
     if isinstance(one, LayerJacobian):
         one = one.singular_values() if k is None else one.extremes(k)
     if isinstance(one, Extremes):
-        order = np.argsort(-one.values, kind="stable")
-        upper = np.where(one.certified, one.upper, np.nan)
-        return panels.Ranked(one.values[order], one.lower[order], upper[order])
+        of_largest = one.rank_tolerance is None  # where it is not certified, that end of the bounds does not hold
+        lower = one.lower if of_largest else np.where(one.certified, one.lower, np.nan)
+        upper = np.where(one.certified, one.upper, np.nan) if of_largest else one.upper
+        return panels.Ranked(one.values, lower, upper)
     return panels.Ranked(np.sort(_vector(one, "a LayerJacobian, Extremes or values [K]"))[::-1])
 
 

@@ -146,11 +146,11 @@ class TrainResult(NamedTuple):
         x = checked_inputs(np.asarray(x.dense()) if isinstance(x, SparseFeatures) else x, graph)
         self._check_features(x)
         x = jnp.asarray(row_normalise(x) if self.feature_rule == "row" else x)
-        logits = jax.jit(lambda params: origin.model.apply(params, graph, x))
+        logits = jax.jit(lambda params, graph, x: origin.model.apply(params, graph, x))
         with origin.config.products():
             if not np.ndim(self.score):
-                return logits(self.params)
-            return jnp.stack([logits(self.params_of(i)) for i in range(self.score.size)])
+                return logits(self.params, graph, x)
+            return jnp.stack([logits(self.params_of(i), graph, x) for i in range(self.score.size)])
 
     def save(self, path: Path | str) -> None:
         """Writes it to exactly `path`, no suffix added: options, weights, versions, no code.

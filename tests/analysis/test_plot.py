@@ -88,6 +88,12 @@ def test_spectra(jacobians):
     ax = jg.plot.spectrum(J, k=4)
     np.testing.assert_allclose(y_of(ax), extremes.values, rtol=1e-6)
     assert ax.containers
+    smallest = J.extremes(3, which="smallest")
+    ax = jg.plot.spectrum(smallest)
+    np.testing.assert_array_equal(y_of(ax), smallest.values)
+    assert ax.get_xlabel() == "rank i, smallest above 0 first"
+    with pytest.raises(ValueError, match="their ranks are not the same"):
+        jg.plot.compare([smallest, extremes])
     assert len(jg.plot.compare(jacobians, labels=["before", "after"]).lines) == 3
 
 

@@ -268,7 +268,7 @@ def test_training_ends_with_a_table_a_page_and_a_line_of_json(trained):
         assert f"{np.mean(row['val_scores']):.4f} ± {np.std(row['val_scores']):.4f}" in line
         assert f"{np.mean(row['train_losses']):.4f}" in line
         assert "0 of 2" in line
-    files = ["checkpoints", "config.json", "figures", "history.jsonl", "index.html", "results.json"]
+    files = ["checkpoints", "config.json", "figures", "history.jsonl", "index.html", "results", "results.json"]
     assert sorted(p.name for p in folder.iterdir()) == files
 
 
