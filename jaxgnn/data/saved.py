@@ -6,6 +6,7 @@ numpy.load opens it as well, to look at its arrays. The last bytes are the SHA-2
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,8 +45,9 @@ def write(path: Path | str, kind: str, value: Any, about: Mapping[str, Any]) -> 
     """Writes a value to exactly `path`, under a temporary name first.
 
     value: arrays, plain values, dicts with texts as keys, and named tuples of such.
-    Raises ValueError where it holds anything else, OSError where the file cannot be written.
+    Raises ValueError where it holds anything else or `path` is no path, OSError where the file cannot be written.
     """
+    path = checked_path(path)
     arrays: dict[str, np.ndarray] = {}
     header = {"format": FORMAT, "kind": kind, "about": dict(about), "content": encoded(value, "", arrays)}
     buffer = io.BytesIO()
@@ -58,12 +60,12 @@ def write(path: Path | str, kind: str, value: Any, about: Mapping[str, Any]) -> 
         file.comment = _MARK + b"0" * _HEX
     data = buffer.getvalue()[:-_HEX]
     data += hashlib.sha256(data).hexdigest().encode()
-    write_atomically(Path(path), lambda file: file.write(data))
+    write_atomically(path, lambda file: file.write(data))
 
 
 def read(path: Path | str) -> Saved:
     """Reads what `write` wrote. Raises DataError, in one sentence, where it is not there, not whole, or another's."""
-    path = Path(path)
+    path = checked_path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -87,6 +89,13 @@ def read(path: Path | str) -> Saved:
         raise
     except Exception as error:  # whole, but made by something else
         raise DataError(f"{path} is not what jaxgnn saves: {type(error).__name__}") from error
+
+
+def checked_path(path: Any) -> Path:
+    """The path. Raises ValueError where it is neither a text nor a path."""
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path is a {type(path).__name__}: a text or a pathlib.Path is needed")
+    return Path(path)
 
 
 def encoded(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:

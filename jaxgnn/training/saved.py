@@ -1,6 +1,7 @@
 """Results read back from the files that `.save(path)` and the folders that training wrote."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def save(path: Path | str, value: Any) -> None:
 
     Raises ValueError for anything else, OSError where the file cannot be written.
     """
-    if not isinstance(path, str | Path):
+    if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path is a {type(path).__name__}: save(path, value) takes the path first")
     if isinstance(value, TrainResult):
         return value.save(path)
@@ -74,7 +75,7 @@ def load_run(folder: Path | str, *, model: Any = None, **options: float) -> Trai
 
     Raises DataError where the folder holds no finished run, ValueError where the options choose no point or several.
     """
-    folder = Path(folder)
+    folder = saved.checked_path(folder)
     try:
         config = json.loads((folder / "config.json").read_bytes())
         grid = {name: list(values) for name, values in config["grid"].items()}

@@ -1,7 +1,10 @@
 import json
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import flax.linen as nn
 import jax
@@ -251,15 +254,26 @@ def test_steps_that_were_not_evaluated_have_no_row(task):
     assert [row["step"] for row in result.to_records(per="step")] == [0, 3, 6]
 
 
-def test_pandas_is_asked_for(result):
-    try:
-        import pandas as pd
-    except ImportError:
-        with pytest.raises(ValueError, match=r"needs pandas: python -m pip install 'jaxgnn\[pandas\]'"):
-            result.to_pandas()
-        return
-    assert isinstance(result.to_pandas(), pd.DataFrame)
-    assert len(result.to_pandas(per="step")) == 30
+def test_pandas_is_asked_for(result, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ValueError, match=r"needs pandas: python -m pip install 'jaxgnn\[pandas\]'"):
+        result.to_pandas()
+    alike = SimpleNamespace(DataFrame=SimpleNamespace(from_records=lambda rows: ("frame", rows)))
+    monkeypatch.setitem(sys.modules, "pandas", alike)
+    assert result.to_pandas(per="step") == ("frame", result.to_records(per="step"))
+
+
+def test_pandas_itself(result):
+    pd = pytest.importorskip("pandas")
+    frame = result.to_pandas()
+    assert isinstance(frame, pd.DataFrame)
+    np.testing.assert_array_equal(frame["score"], result.score.astype(float))
+
+
+def test_another_process_opens_it(file, result):
+    code = f"import jaxgnn as jg; print(jg.load({str(file)!r}).best())"
+    shown = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == repr(result.best())
 
 
 def measured(task):
@@ -294,6 +308,9 @@ def test_arrays_come_back(tmp_path):
     for value in (object(), np.array([{}]), {"f": print}, {1: np.ones(2)}):
         with pytest.raises(ValueError, match="files"):
             jg.save(tmp_path / "refused", value)
+    for call in (jg.load, jg.load_run, extremes().save):
+        with pytest.raises(ValueError, match="path is a int: a text or"):
+            call(5)
     with pytest.raises(ValueError, match="takes the path first"):
         jg.save(np.ones(3), tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
