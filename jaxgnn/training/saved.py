@@ -15,6 +15,7 @@ from jaxgnn.jacobian import Density, Extremes, Lyapunov, Sensitivity, Statistics
 from jaxgnn.jacobian.density import Estimate
 from jaxgnn.network.described import differences, foreign, made
 from jaxgnn.tasks.task import Metrics
+from jaxgnn.training.legs import total_steps
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.recorder import Record, Sample
 from jaxgnn.training.result import FeatureRule, Origin, TrainResult
@@ -79,18 +80,19 @@ def load_run(folder: Path | str, *, model: Any = None, **options: float) -> Trai
     try:
         config = json.loads((folder / "config.json").read_bytes())
         grid = {name: list(values) for name, values in config["grid"].items()}
+        total = total_steps(config.get("legs", []), config["train"]["steps"])
     except OSError as error:
         raise DataError(f"{folder} holds no run of jaxgnn: config.json: {error.strerror or error}") from None
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{folder / 'config.json'} is not of a run of jaxgnn ({type(error).__name__})") from None
     files = sorted((folder / "results").glob("*.npz"), key=lambda path: path.name.rjust(20))
-    if not files:
-        steps = config.get("train", {}).get("steps")
+    about = [saved.read(path).about["origin"] for path in files]
+    if not files or about[0]["train"]["steps"] != total:
         raise DataError(
-            f"{folder} holds a run of {steps} steps that is not finished, or of a version that kept no results: the "
+            f"{folder} holds a run of {total} steps that is not finished, or of a version that kept no results: the "
             "same call of jaxgnn.train, or the same command, finishes it"
         )
-    points = [saved.read(path).about["origin"]["point"] for path in files]
+    points = [origin["point"] for origin in about]
     for name in options:
         if name not in grid:
             raise ValueError(f"option {name!r} is not in the run's grid: allowed are {', '.join(grid) or 'none'}")

@@ -68,7 +68,7 @@ def test_the_same_call_again_goes_on_with_its_leg(train, whole, monkeypatch):
     assert seen[2:] == [40]
 
 
-def test_a_leg_killed_before_its_first_checkpoint(train, whole, monkeypatch):
+def test_a_leg_killed_before_its_first_checkpoint(train, whole, tmp_path):
     train(steps=20)
 
     def stop(done):
@@ -76,7 +76,10 @@ def test_a_leg_killed_before_its_first_checkpoint(train, whole, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         train(steps=40, continue_=True, progress=stop)
+    with pytest.raises(ValueError, match="a run of 40 steps that is not finished"):
+        jg.load_run(tmp_path / "run")
     assert_same_bits(train(steps=40, continue_=True), whole)
+    assert_same_bits(jg.load_run(tmp_path / "run"), whole)
 
 
 def test_another_learning_rate_for_as_many_steps_more(train, whole):
