@@ -31,6 +31,8 @@ from .jacobian import LayerJacobian as LayerJacobian
 from .jacobian import jacobian as jacobian
 from .jacobian import lyapunov as lyapunov
 from .jacobian import sensitivity as sensitivity
+from .network import edits as edits
+from .network.interventions import intervene as intervene
 from .network.model import DeepGNN as DeepGNN
 from .network.state_space import StateSpace as StateSpace
 from .training import depth_memory as depth_memory

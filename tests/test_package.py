@@ -30,6 +30,7 @@ PROMISED = {
         "make_train",
         "use_cores",
         "dataset",
+        "intervene",
         "save_dataset",
         "from_dense",
         "from_dgl",
@@ -55,7 +56,7 @@ PROMISED = {
         "Extremes",
         "Density",
     ],
-    "modules": ["layers", "tasks", "theory", "measures", "plot", "scale", "depth_memory"],
+    "modules": ["layers", "tasks", "theory", "measures", "edits", "plot", "scale", "depth_memory"],
 }
 IS = {
     "functions": lambda found: callable(found) and not isinstance(found, type),

@@ -21,7 +21,7 @@ from jaxgnn.tasks import node_classification
 
 # DeepGNN's options as a dataclass of plain values, for the command line; what the data set decides is left out.
 _TEXT = {"layer": str, "activation": str | None, "residual": str | None, "norm": str}
-_DECIDED = ("out", "pool", "parent", "name")
+_DECIDED = ("out", "pool", "interventions", "parent", "name")
 _OPTIONS = [f for f in fields(DeepGNN) if f.init and f.name not in _DECIDED and f.default is not MISSING]
 ModelConfig = make_dataclass(
     "ModelConfig",

@@ -2,3 +2,5 @@
 
 A residual rule, a weight bound or a norm is one entry of `residuals.RESIDUALS`, `bounds.BOUNDS` or `norms.NORMS`.
 """
+
+from jaxgnn.network import edits as edits

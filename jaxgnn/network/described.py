@@ -27,7 +27,7 @@ def described(model: Any) -> dict[str, Any]:
 
     Classes and functions that are not this package's are named, and nothing more: `foreign` finds them.
     """
-    if not isinstance(model, DeepGNN):
+    if not isinstance(model, DeepGNN) or model.interventions:  # edits may be of any code
         return _own(type(model))
     options = {f.name: _plain(getattr(model, f.name)) for f in dataclasses.fields(model) if _is_option(f)}
     return {"options": options, "left": list(getattr(model, "_left", ()))}
@@ -77,7 +77,7 @@ def _agrees(description: Any, other: Any) -> bool:
 
 
 def _is_option(field: Any) -> bool:
-    return field.init and field.name not in ("parent", "name")
+    return field.init and field.name not in ("parent", "name", "interventions")
 
 
 def _plain(value: Any) -> Any:

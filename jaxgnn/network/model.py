@@ -16,6 +16,7 @@ from jaxgnn.host.arrays import Array
 from jaxgnn.layers import LAYERS
 from jaxgnn.network import state_space
 from jaxgnn.network.dynamics import Dynamics, dynamics, lipschitz
+from jaxgnn.network.interventions import Intervention, edited
 from jaxgnn.network.layer_function import Inputs, Step, layer_function, scan_function, segment_function
 from jaxgnn.network.options import complete
 from jaxgnn.network.pooling import pooled
@@ -91,6 +92,8 @@ class DeepGNN(nn.Module):
         the trained weights, their gradients, the encoder and the readout. There is no loss scaling: float16
         loses small gradients of features. In float64 mode "float32" leaves float64 as it is.
 
+      interventions: what `jaxgnn.intervene` puts here.
+
     bound_c, residual_scale and ssm.modulus are kept in the collection "constants" (Lambda and B too, unless they are
     trainable), so that one compiled program serves every value.
 
@@ -121,6 +124,7 @@ class DeepGNN(nn.Module):
     dropedge: float = 0.0
     remat: bool | int | str = False
     compute_dtype: str = "float32"
+    interventions: tuple[Intervention, ...] = ()
 
     def __post_init__(self) -> None:
         complete(self)
@@ -180,7 +184,8 @@ class DeepGNN(nn.Module):
         else:
             x = self.input_drop(graph.masked(x), deterministic=not train)
         H = self._end(self.encoder, graph, x, train)
-        return graph.masked(H if self.ends == "linear" else ACTIVATIONS[self.activation](H))
+        X = graph.masked(H if self.ends == "linear" else ACTIVATIONS[self.activation](H))
+        return edited(self.interventions, "features", graph, X, 0)
 
     def _end(self, module, graph, X, train):
         if self.ends == "linear":
@@ -194,6 +199,7 @@ class DeepGNN(nn.Module):
         x0 = self.encode(graph, x, train)
         if taps is not None:
             x0 = x0 + taps.encoder
+        x0 = edited(self.interventions, "feature_grads", graph, x0, 0)
         jump, jumped = self._jump(x0)
         X, jumped, features = scan_blocks(
             self.stack,

@@ -30,6 +30,7 @@ from jaxgnn.host.remat import SHARE, Policy, choose, nbytes, policy_of, residual
 from jaxgnn.layers import LAYERS
 from jaxgnn.network.bounds import advance_power, bound_params, start_power
 from jaxgnn.network.dropedge import drop_edges
+from jaxgnn.network.interventions import Intervention, edited
 from jaxgnn.network.norms import NORMS
 from jaxgnn.network.residuals import RESIDUALS, Given, Residual
 from jaxgnn.network.state_space import Matrices
@@ -116,6 +117,7 @@ class Block(nn.Module):
     dropedge: float = 0.0
     khop: bool = False
     compute_dtype: str = "float32"
+    interventions: tuple[Intervention, ...] = ()
 
     @nn.compact
     def __call__(
@@ -136,7 +138,9 @@ class Block(nn.Module):
         layer, options = layer_options(self.layer, self.width, bias=self.bias, init_weights=self.init_weights)
         available = {"x0": shared.x0, "index": index, "train": train}
         extra = {k: v for k, v in available.items() if k in inspect.signature(layer.__call__).parameters}
-        effective = partial(self._effective_weights, taps=taps, c=shared.numbers["bound_c"])
+        edit = partial(edited, self.interventions)
+        given = {"taps": taps, "c": shared.numbers["bound_c"], "graph": graph, "index": index}
+        effective = partial(self._effective_weights, **given)
         # At initialisation what the mapping returns would be stored: the bounded weights, not those drawn.
         bounded_layer = nn.map_variables(layer, "params", trans_in_fn=effective, init=self.is_initializing())
         H = bounded_layer(**options, name="layer")(graph, nn.Dropout(self.dropout, deterministic=not train)(X), **extra)
@@ -148,21 +152,25 @@ class Block(nn.Module):
             raise ValueError(
                 f"layer {layer.__name__} returned shape {H.shape} for {X.shape}: a stack needs equal shapes"
             )
+        H = edit("pre_activations", graph, H, index)
         if taps is not None:
             H = H + taps.pre_activation
+        H = edit("errors", graph, H, index)
         norm = NORMS[self.norm] if isinstance(self.norm, str) else self.norm
         if norm is not None:
             H = norm(name="norm")(graph, H, train)
         R = ACTIVATIONS[self.activation](H)
         residual = (RESIDUALS[self.residual] if isinstance(self.residual, str) else self.residual)(name="residual")
-        given = Given(graph, shared.x0, index, shared.numbers, shared.ssm)
-        X_next, state = residual(X, R, state, given)
+        rule_given = Given(graph, shared.x0, index, shared.numbers, shared.ssm)
+        X_next, state = residual(X, R, state, rule_given)
         X_next = graph.masked(X_next)  # padding stays 0: normalised by the scale of other rows it could grow
+        X_next = edit("features", graph, X_next, index + 1)
         if taps is not None:
             X_next = X_next + taps.features
+        X_next = edit("feature_grads", graph, X_next, index + 1)
         return rounded(X_next, self.compute_dtype).astype(kept_as), state
 
-    def _effective_weights(self, variables, *, taps: Taps | None, c):
+    def _effective_weights(self, variables, *, taps: Taps | None, c, graph: Graph, index):
         """The weights that are propagated with: bounded, and the perturbation added."""
         if self.is_initializing():
             return variables
@@ -172,6 +180,8 @@ class Block(nn.Module):
             self.put_variable("power", "u", power)
         bounded = bound_params(variables, self.bound, c, power)
         bounded = jax.tree.map(partial(rounded, dtype=self.compute_dtype), bounded)
+        change = partial(edited, self.interventions, "weights", graph, layer=index)
+        bounded = jax.tree.map(lambda W: change(W) if W.ndim > 1 else W, bounded)
         if taps is None or not bounded.get("params"):
             return bounded
         return jax.tree.map(jnp.add, bounded, {"params": taps.weights})
