@@ -1,0 +1,278 @@
+"""Networks that are not DeepGNN's: layers of any library in a row, or a whole network of which no layer is known.
+
+They have what `jaxgnn.probe`, `backward_analysis`, `jacobian`, `lyapunov` and `train` ask a network for.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from jaxgnn.graphs.graph import Graph
+from jaxgnn.graphs.sparse_features import SparseFeatures
+from jaxgnn.host.arrays import Array
+from jaxgnn.host.options import check_known, check_whole
+from jaxgnn.host.precision import precision
+from jaxgnn.network.model import NUMBERS
+from jaxgnn.network.parts import WAYS, Part, made_by, part
+from jaxgnn.network.stack import ACTIVATIONS, ModelTaps, Taps
+
+_NO_LAYERS = "the network exposes no layers: jaxgnn.sequential([f0, f1, ...]) names them"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """encoder, layers with an activation after each, readout: each of any library. Made by `sequential` and `network`.
+
+    Variables are by collection and part: {"params": {"encoder": ..., "layer_0": ..., "readout": ...}, ...}.
+
+    Attributes:
+      encoder, readout: x -> X^(0) and X^(L) -> logits; None for the identity.
+      layers: X^(l) -> H^(l).
+      activation: X^(l+1) = rho(H^(l)).
+      exposed: whether the layers are those of the network; a whole network is one part that is not.
+    """
+
+    layers: tuple[Part, ...]
+    encoder: Part | None = None
+    readout: Part | None = None
+    activation: str = "identity"
+    exposed: bool = True
+
+    @property
+    def blocks(self) -> int:
+        """L, the number of layers."""
+        return len(self.layers)
+
+    def _parts(self) -> dict[str, Part]:
+        named = {f"layer_{l}": one for l, one in enumerate(self.layers)}
+        ends = {"encoder": self.encoder, "readout": self.readout}
+        order = {"encoder": ends["encoder"], **named, "readout": ends["readout"]}
+        return {name: one for name, one in order.items() if one is not None}
+
+    def init(self, key: Array, graph: Graph, x: Any) -> dict[str, Any]:
+        """Variables, drawn part by part from the shapes that come before."""
+        found: dict[str, Any] = {"params": {}}
+        h = x
+        for number, (name, one) in enumerate(self._parts().items()):
+            own = one.init(jax.random.fold_in(key, number), graph, h)
+            for collection, tree in own.items():
+                found.setdefault(collection, {})[name] = tree
+            h = self._after(name, one.apply(own, graph, h, False, None)[0])
+        return found
+
+    def own(self) -> dict[str, Any]:
+        """The weights that NNX and Equinox modules have at present. Raises ValueError where a part has to draw its own."""
+        found: dict[str, Any] = {"params": {}}
+        for name, one in self._parts().items():
+            if one.own is None:
+                raise ValueError(f"{one.name} has no weights yet: network.init(key, graph, x) draws them")
+            for collection, tree in one.own.items():
+                found.setdefault(collection, {})[name] = tree
+        return found
+
+    def apply(
+        self,
+        variables: Any,
+        graph: Graph,
+        x: Any,
+        taps: ModelTaps | None = None,
+        *,
+        method: str | None = None,
+        train: bool = False,
+        rngs: Any = None,
+        mutable: Any = False,
+    ) -> Any:
+        """Logits [n, out]; with method="tapped" and taps the features as well; with `mutable` what training changed."""
+        variables = self.own() if variables is None else variables
+        tapped = method == "tapped"
+        features, changed, h = [], {}, x
+        for number, (name, one) in enumerate(self._parts().items()):
+            own = {collection: tree[name] for collection, tree in variables.items() if name in tree}
+            keys = None if rngs is None else {k: jax.random.fold_in(v, number) for k, v in rngs.items()}
+            if tapped and name.startswith("layer_"):
+                l = int(name.removeprefix("layer_"))
+                if l == 0:
+                    h = h + taps.encoder
+                    features.append(h)
+                own = self._with_taps(own, taps.blocks.weights[l])
+                H, new = one.apply(own, graph, h, train, keys)
+                h = ACTIVATIONS[self.activation](H + taps.blocks.pre_activation[l]) + taps.blocks.features[l]
+                features.append(h)
+            else:
+                h, new = one.apply(own, graph, h, train, keys)
+                h = self._after(name, h)
+            for collection, tree in new.items():
+                changed.setdefault(collection, {})[name] = tree
+        if tapped:
+            return h, jnp.stack(features)
+        return h if mutable is False else (h, {k: variables[k] | changed.get(k, {}) for k in mutable})
+
+    def _after(self, name: str, h: Array) -> Array:
+        return ACTIVATIONS[self.activation](h) if name.startswith("layer_") else h
+
+    @staticmethod
+    def _with_taps(own: dict[str, Any], tap: Float[Array, "p 1"]) -> dict[str, Any]:
+        """A layer's parameters, each number with its own perturbation added."""
+        leaves, tree = jax.tree.flatten(own.get("params", {}))
+        start, moved = 0, []
+        for W in leaves:
+            moved.append(W + tap[start : start + W.size, 0].reshape(W.shape).astype(W.dtype))
+            start += W.size
+        return own | {"params": jax.tree.unflatten(tree, moved)} if leaves else own
+
+    def zero_taps_on(self, variables: Any, graph: Graph, x: Any) -> ModelTaps:
+        """Taps that change nothing. Raises ValueError where layers are not known, or do not all have one shape."""
+        if not self.exposed:
+            raise ValueError(_NO_LAYERS)
+        variables = self.own() if variables is None else variables
+        shapes = [jax.eval_shape(lambda v, x, l=l: self._until(v, graph, x, l), variables, x) for l in range(self.blocks + 1)]
+        for l, shape in enumerate(shapes):
+            if shape.shape != shapes[0].shape:
+                raise ValueError(
+                    f"X^({l}) has shape {shape.shape} and X^(0) {shapes[0].shape}: layers of one shape are probed; an "
+                    "encoder= and a readout= change it before and after them"
+                )
+        L, dtype = self.blocks, jnp.result_type(*(s.dtype for s in shapes))
+        sizes = [sum(W.size for W in jax.tree.leaves(variables["params"].get(f"layer_{l}", {}))) for l in range(L)]
+        zeros = jnp.zeros((L, *shapes[0].shape), dtype)
+        weights = jnp.zeros((L, max(sizes, default=0), 1), dtype)
+        return ModelTaps(jnp.zeros(shapes[0].shape, dtype), Taps(zeros, zeros, weights))
+
+    def _until(self, variables: Any, graph: Graph, x: Any, layer: int) -> Array:
+        """X^(layer)."""
+        h = x
+        for name, one in self._parts().items():
+            if name == f"layer_{layer}" or name == "readout":
+                break
+            own = {collection: tree[name] for collection, tree in variables.items() if name in tree}
+            h = self._after(name, one.apply(own, graph, h, False, None)[0])
+        return jnp.asarray(h)
+
+    def layer_fn(
+        self, variables: Any, graph: Graph, x: Any, *, layer: int, dtype: Any = None
+    ) -> tuple[Callable[[Float[Array, "n d"]], Float[Array, "n e"]], Float[Array, "n d"]]:
+        """Layer `layer` with its activation as a plain function f: X^(l) -> X^(l+1), and the X^(l) it is taken at.
+
+        `dtype` evaluates in that precision. Raises ValueError where there is no such layer.
+        """
+        if not self.exposed:
+            raise ValueError(_NO_LAYERS)
+        check_whole("layer", layer)
+        if not 0 <= layer < self.blocks:
+            raise ValueError(f"layer={layer}: a network of {self.blocks} layers has layers 0 to {self.blocks - 1}")
+        variables = self.own() if variables is None else variables
+        name, one = f"layer_{layer}", self.layers[layer]
+        wanted = jnp.result_type(float) if dtype is None else dtype
+        with precision(wanted):
+            if dtype is not None:
+                variables, x = jax.tree.map(lambda a: _cast(a, dtype), (variables, x))
+            h = self._until(variables, graph, x, layer)
+        own = {collection: tree[name] for collection, tree in variables.items() if name in tree}
+
+        def f(h):
+            return self._after(name, one.apply(own, graph, h, False, None)[0])
+
+        return f, h
+
+    def scan_fn(
+        self, variables: Any, graph: Graph, x: Any, *, dtype: Any = None
+    ) -> tuple[Callable[[Array, Int[Array, ""]], Array], Float[Array, "n d"], Int[Array, "L"]]:
+        """step(h, l): X^(l) -> X^(l+1), X^(0), and the numbers of the layers to scan over, as `jaxgnn.lyapunov` takes.
+
+        Raises ValueError where layers are not known, or do not all have one shape.
+        """
+        variables = self.own() if variables is None else variables
+        self.zero_taps_on(variables, graph, x)
+        with precision(jnp.result_type(float) if dtype is None else dtype):
+            if dtype is not None:
+                variables, x = jax.tree.map(lambda a: _cast(a, dtype), (variables, x))
+            h = self._until(variables, graph, x, 0)
+
+        def layer(l):
+            own = {c: tree[f"layer_{l}"] for c, tree in variables.items() if f"layer_{l}" in tree}
+            return lambda h: self._after(f"layer_{l}", self.layers[l].apply(own, graph, h, False, None)[0])
+
+        steps = [layer(l) for l in range(self.blocks)]
+        return lambda h, l: jax.lax.switch(l, steps, h), h, jnp.arange(self.blocks)
+
+    def numbers(self) -> dict[str, float]:
+        """The options of DeepGNN that training passes on: this network has none."""
+        return dict.fromkeys(NUMBERS, 1.0)
+
+    def used_numbers(self) -> tuple[str, ...]:
+        return ()
+
+    def same_in_training(self) -> bool:
+        """Not known: parts may do anything while they are trained."""
+        return False
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={one}" for name, one in self._parts().items())
+        return f"Network({parts}, activation={self.activation!r})"
+
+
+def sequential(
+    layers: Sequence[Any], *, encoder: Any = None, readout: Any = None, activation: str = "identity"
+) -> Network:
+    """A network of the given layers in a row, each with its X^(l) and errors known to `probe` and the rest.
+
+    Args:
+      layers: each a Linen module (`jaxgnn.layers` among them), an NNX or Equinox module, called with (graph, h) or (h)
+        as its signature has it; a function of (h) or (graph, h); or a pair (init, apply) of functions
+        (key, graph, h) -> params and (params, graph, h) -> h'. All map X^(l) to one shape.
+      encoder, readout: x -> X^(0) and X^(L) -> logits, of the same kinds.
+      activation: rho in X^(l+1) = rho(H^(l)), where H^(l) is what layer l gives: backward errors B^(l) are d loss / d
+        H^(l). With "identity" they are G^(l+1).
+
+    Weight gradients are those of all parameters of a layer together. Modules of NNX and Equinox run in evaluation mode.
+    Raises ValueError for what is no layer, and for no layers.
+    """
+    check_known("activation", activation, ACTIVATIONS)
+    if not isinstance(layers, Sequence) or not layers:
+        raise ValueError(f"sequential: a list of layers is needed: {WAYS}")
+    ends = (None if end is None else _one(end) for end in (encoder, readout))
+    return Network(tuple(map(_one, layers)), *ends, activation=activation)
+
+
+def network(model: Any, init: Callable[[Array, Graph, Any], Any] | None = None) -> Network:
+    """A whole network of another library, or a plain function, for `train` and `jacobian`; its layers are not known.
+
+    Args:
+      model: a Linen, NNX or Equinox module; a function of (params, graph, x), with `init`; of (graph, x) or (x); or a
+        function key -> NNX or Equinox module, which draws the weights of every seed.
+      init: (key, graph, x) -> params.
+
+    Raises ValueError for what is none of these.
+    """
+    if isinstance(model, Network):
+        return model
+    if init is None and _is_factory(model):
+        return Network((made_by(model),), exposed=False)
+    return Network((part(model, init),), exposed=False)
+
+
+def as_network(model: Any) -> Any:
+    """A DeepGNN, or anything that is tapped, as it is; any other as a `Network`. Raises ValueError for no network."""
+    return model if isinstance(model, Network) or hasattr(model, "zero_taps") else network(model)
+
+
+def _one(layer: Any) -> Part:
+    if isinstance(layer, tuple) and len(layer) == 2:
+        return part(layer[1], layer[0])
+    return part(layer)
+
+
+def _is_factory(model: Any) -> bool:
+    """Whether it is a plain function of a key alone; a class of modules is one too."""
+    if not callable(model) or hasattr(model, "init") or not (isinstance(model, type) or hasattr(model, "__code__")):
+        return False
+    names = getattr(getattr(model, "__code__", None), "co_varnames", ())[: getattr(model, "__code__", None).co_argcount] if hasattr(model, "__code__") else ()
+    return tuple(names) == ("key",)
+
+
+def _cast(a: Any, dtype: Any) -> Any:
+    return a.astype(dtype) if hasattr(a, "dtype") and jnp.issubdtype(a.dtype, jnp.floating) else a
