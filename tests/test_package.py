@@ -31,6 +31,8 @@ PROMISED = {
         "use_cores",
         "dataset",
         "intervene",
+        "sequential",
+        "adapt",
         "save_dataset",
         "from_dense",
         "from_dgl",

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxgnn.analysis.probe import Tapped, Trace, probe
+from jaxgnn.analysis.probe import Tapped, Trace, probe, zero_taps
 from jaxgnn.analysis.theory_lines import Geometry, geometry
 from jaxgnn.data import saved
 from jaxgnn.graphs.graph import Graph
@@ -20,6 +20,7 @@ from jaxgnn.host.arrays import Array, summary
 from jaxgnn.host.magnitude import centred_top, norm, norm_ratio, ratio, scaled, times_power, unit
 from jaxgnn.host.precision import exact_products, nan_is_a_value
 from jaxgnn.host.program import of_model
+from jaxgnn.network.foreign import as_network
 from jaxgnn.network.norms import centred, row_mean
 
 
@@ -106,7 +107,7 @@ def slopes(model: Tapped, params: Any, graph: Graph, x: Float[Array, "n f"]) -> 
     For any network with taps: cotangents without a pattern, cos(0), cos(1), ..., at every layer's features give total
     ones T^(l+1) that are nowhere 0, and the pre-activations' taps then get slope * T^(l+1), in one backward pass.
     """
-    taps = model.zero_taps(params, x)
+    taps = zero_taps(model, params, graph, x)
     X, backward = jax.vjp(lambda taps: model.apply(params, graph, x, taps, method="tapped")[1], taps)
     (found,) = backward(jnp.cos(jnp.arange(X.size, dtype=X.dtype)).reshape(X.shape))
     T = found.blocks.features
@@ -114,7 +115,7 @@ def slopes(model: Tapped, params: Any, graph: Graph, x: Float[Array, "n f"]) -> 
 
 
 def backward_analysis(
-    model: Tapped,
+    model: Any,
     params: Any,
     graph: Graph,
     x: Float[Array, "n f"],
@@ -129,6 +130,8 @@ def backward_analysis(
 
     Source: Keriven 2025 (B^(l)), Park & Kim 2024 (G^(l)).
     """
+    model = as_network(model)
+    params = model.own() if params is None else params
     shape = geometry(graph) if shape is None else shape
     trace = probe(model, params, graph, x, loss_fn)
     slope = slopes(model, params, graph, jnp.asarray(x))

@@ -16,6 +16,7 @@ from jaxgnn.host.arrays import Array, summary, unshared
 from jaxgnn.host.magnitude import norm
 from jaxgnn.host.precision import exact_products
 from jaxgnn.host.program import frozen, is_value, of_model
+from jaxgnn.network.foreign import as_network
 
 
 class Trace(NamedTuple):
@@ -54,13 +55,14 @@ class Tapped(Protocol):
     def zero_taps(self, params: Any, x: Features) -> Any: ...
 
 
-def probe(model: Tapped, params: Any, graph: Graph, x: Features, loss_fn: Callable[[Array], Array]) -> Trace:
+def probe(model: Any, params: Any, graph: Graph, x: Features, loss_fn: Callable[[Array], Array]) -> Trace:
     """Features, feature gradients, backward errors and weight-gradient norms of every layer.
 
     Args:
-      model: a DeepGNN, or any object as `Tapped` describes. Linen modules of this package and of Flax are compiled once
-        for all that are equal; what contains code of anyone else is traced at every call.
-      params: what `model.init` returned.
+      model: a DeepGNN; layers of any library in a row, as `jaxgnn.sequential` makes them; or any object as `Tapped`
+        describes. Linen modules of this package and of Flax are compiled once for all that are equal; what contains
+        code of anyone else is traced at every call.
+      params: what `model.init` returned; None for the present weights of NNX and Equinox modules.
       x: [n, f] input features.
       loss_fn: logits [n, out] -> scalar. Traced at every call, with what it closes over as that is then, and
         compiled once for all losses that differ in nothing but arrays.
@@ -68,16 +70,24 @@ def probe(model: Tapped, params: Any, graph: Graph, x: Features, loss_fn: Callab
     Source: Park & Kim 2024 (G^(l)) and Keriven 2025 (B^(l)); the perturbation of every pre-activation gives
     B^(l) as its gradient.
     """
+    model = as_network(model)
+    params = model.own() if params is None else params
     x = x if isinstance(x, SparseFeatures) else jnp.asarray(unshared(x))
     if not any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, graph, x))):
         loss_fn = frozen(loss_fn, _logits.eval_shape(model, params, graph, x)) if is_value(model) else loss_fn
     return _probe(model, params, graph, x, loss_fn if isinstance(loss_fn, Partial) else Partial(loss_fn))
 
 
+def zero_taps(model: Any, params: Any, graph: Graph, x: Features) -> Any:
+    """Perturbations that change nothing, of a network whose shapes the graph decides or of any other."""
+    on_graph = getattr(model, "zero_taps_on", None)
+    return model.zero_taps(params, x) if on_graph is None else on_graph(params, graph, x)
+
+
 @partial(jax.jit, static_argnums=0)
 @exact_products()
 def _logits(model, params, graph, x):
-    return model.apply(params, graph, x, model.zero_taps(params, x), method="tapped")[0]
+    return model.apply(params, graph, x, zero_taps(model, params, graph, x), method="tapped")[0]
 
 
 @of_model
@@ -86,7 +96,7 @@ def _probe(model, params, graph, x, loss_fn) -> Trace:
         logits, features = model.apply(params, graph, x, taps, method="tapped")
         return loss_fn(logits), features
 
-    taps = model.zero_taps(params, x)
+    taps = zero_taps(model, params, graph, x)
     value, backward, features = jax.vjp(loss, taps, has_aux=True)
     (gradients,) = backward(jnp.ones_like(value))
     matrices = [g.reshape(g.shape[0], -1) for g in jax.tree.leaves(gradients.blocks.weights) if g.ndim > 2]

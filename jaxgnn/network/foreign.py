@@ -12,20 +12,19 @@ import jax.numpy as jnp
 from jaxtyping import Float, Int
 
 from jaxgnn.graphs.graph import Graph
-from jaxgnn.graphs.sparse_features import SparseFeatures
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.host.precision import precision
-from jaxgnn.network.model import NUMBERS
+from jaxgnn.network.model import NUMBERS, ModelTaps
 from jaxgnn.network.parts import WAYS, Part, made_by, part
-from jaxgnn.network.stack import ACTIVATIONS, ModelTaps, Taps
+from jaxgnn.network.stack import ACTIVATIONS, Taps
 
 _NO_LAYERS = "the network exposes no layers: jaxgnn.sequential([f0, f1, ...]) names them"
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """encoder, layers with an activation after each, readout: each of any library. Made by `sequential` and `network`.
+    """encoder, layers with an activation after each, readout: each of any library. Made by `sequential` and `adapt`.
 
     Variables are by collection and part: {"params": {"encoder": ..., "layer_0": ..., "readout": ...}, ...}.
 
@@ -65,7 +64,7 @@ class Network:
         return found
 
     def own(self) -> dict[str, Any]:
-        """The weights that NNX and Equinox modules have at present. Raises ValueError where a part has to draw its own."""
+        """The weights that NNX and Equinox modules have at present. Raises ValueError where a part has to draw them."""
         found: dict[str, Any] = {"params": {}}
         for name, one in self._parts().items():
             if one.own is None:
@@ -88,12 +87,11 @@ class Network:
     ) -> Any:
         """Logits [n, out]; with method="tapped" and taps the features as well; with `mutable` what training changed."""
         variables = self.own() if variables is None else variables
-        tapped = method == "tapped"
         features, changed, h = [], {}, x
         for number, (name, one) in enumerate(self._parts().items()):
             own = {collection: tree[name] for collection, tree in variables.items() if name in tree}
             keys = None if rngs is None else {k: jax.random.fold_in(v, number) for k, v in rngs.items()}
-            if tapped and name.startswith("layer_"):
+            if taps is not None and name.startswith("layer_"):
                 l = int(name.removeprefix("layer_"))
                 if l == 0:
                     h = h + taps.encoder
@@ -107,7 +105,7 @@ class Network:
                 h = self._after(name, h)
             for collection, tree in new.items():
                 changed.setdefault(collection, {})[name] = tree
-        if tapped:
+        if method == "tapped":
             return h, jnp.stack(features)
         return h if mutable is False else (h, {k: variables[k] | changed.get(k, {}) for k in mutable})
 
@@ -129,7 +127,9 @@ class Network:
         if not self.exposed:
             raise ValueError(_NO_LAYERS)
         variables = self.own() if variables is None else variables
-        shapes = [jax.eval_shape(lambda v, x, l=l: self._until(v, graph, x, l), variables, x) for l in range(self.blocks + 1)]
+        shapes = [
+            jax.eval_shape(lambda v, x, l=l: self._until(v, graph, x, l), variables, x) for l in range(self.blocks + 1)
+        ]
         for l, shape in enumerate(shapes):
             if shape.shape != shapes[0].shape:
                 raise ValueError(
@@ -199,6 +199,10 @@ class Network:
         steps = [layer(l) for l in range(self.blocks)]
         return lambda h, l: jax.lax.switch(l, steps, h), h, jnp.arange(self.blocks)
 
+    def drawn_before(self) -> str | None:
+        """A part whose weights are there already, the same for every seed; None where all draw them."""
+        return next((one.name for one in self._parts().values() if one.own and one.own.get("params")), None)
+
     def numbers(self) -> dict[str, float]:
         """The options of DeepGNN that training passes on: this network has none."""
         return dict.fromkeys(NUMBERS, 1.0)
@@ -238,7 +242,7 @@ def sequential(
     return Network(tuple(map(_one, layers)), *ends, activation=activation)
 
 
-def network(model: Any, init: Callable[[Array, Graph, Any], Any] | None = None) -> Network:
+def adapt(model: Any, init: Callable[[Array, Graph, Any], Any] | None = None) -> Network:
     """A whole network of another library, or a plain function, for `train` and `jacobian`; its layers are not known.
 
     Args:
@@ -257,7 +261,7 @@ def network(model: Any, init: Callable[[Array, Graph, Any], Any] | None = None) 
 
 def as_network(model: Any) -> Any:
     """A DeepGNN, or anything that is tapped, as it is; any other as a `Network`. Raises ValueError for no network."""
-    return model if isinstance(model, Network) or hasattr(model, "zero_taps") else network(model)
+    return model if isinstance(model, Network) or hasattr(model, "zero_taps") else adapt(model)
 
 
 def _one(layer: Any) -> Part:
@@ -267,11 +271,9 @@ def _one(layer: Any) -> Part:
 
 
 def _is_factory(model: Any) -> bool:
-    """Whether it is a plain function of a key alone; a class of modules is one too."""
-    if not callable(model) or hasattr(model, "init") or not (isinstance(model, type) or hasattr(model, "__code__")):
-        return False
-    names = getattr(getattr(model, "__code__", None), "co_varnames", ())[: getattr(model, "__code__", None).co_argcount] if hasattr(model, "__code__") else ()
-    return tuple(names) == ("key",)
+    """Whether it is a plain function of one argument with the name key."""
+    code = getattr(model, "__code__", None)
+    return code is not None and code.co_varnames[: code.co_argcount] == ("key",)
 
 
 def _cast(a: Any, dtype: Any) -> Any:

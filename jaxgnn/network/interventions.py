@@ -61,9 +61,10 @@ def intervene(model: Any, edits: Mapping[Any, Edit]) -> Any:
             raise ValueError(f"intervene: {edit!r} is no edit: jaxgnn.edits has them, and function(f) makes one")
         last = model.blocks if site in ("features", "feature_grads") else model.blocks - 1
         whole = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
-        if layer != "all" and not (whole and 0 <= layer <= last):
+        layers = range(last + 1) if layer == "all" else [int(layer)] if whole else []
+        if not layers or not 0 <= layers[0] <= last:
             raise ValueError(f"intervene: layer {layer!r} of {site}: allowed are 0 to {last} and 'all'")
-        for l in range(last + 1) if layer == "all" else (int(layer),):
+        for l in layers:
             found[site, l] = Intervention(site, l, edit)
     return model.clone(interventions=tuple(found[key] for key in sorted(found)))
 

@@ -58,7 +58,8 @@ def part(module: Any, init: Callable[[Array, Graph, Any], Any] | None = None) ->
     takes = len(_positional(module))
     if takes == 3:
         if init is None:
-            raise ValueError(f"{_name(module)} takes (params, graph, h), so that init=(key, graph, h) -> params is needed")
+            needed = "init=(key, graph, h) -> params is needed"
+            raise ValueError(f"{_name(module)} takes (params, graph, h), so that {needed}")
         return Part(
             _name(module),
             lambda key, graph, h: {"params": init(key, graph, h)},
@@ -85,7 +86,8 @@ def made_by(factory: Callable[[Array], Any]) -> Part:
     elif _is_equinox(template):
         split = _equinox
     else:
-        raise ValueError(f"{_name(factory)} gives a {type(template).__name__}: a function key -> NNX or Equinox module is needed")
+        given = type(template).__name__
+        raise ValueError(f"{_name(factory)} gives a {given}: a function key -> NNX or Equinox module is needed")
     found = _instance(_name(type(template)), template, *split(template))
 
     def init(key, graph, h):

@@ -54,7 +54,7 @@ def start(model: DeepGNN, config: TrainConfig, task: Task, key: Array, hyper: Hy
     with config.products():
         variables = dict(model.init(init_key, task.graph, task.x))
     params = variables.pop("params")
-    variables["constants"] = variables["constants"] | {name: getattr(hyper, name) for name in NUMBERS}
+    variables["constants"] = variables.get("constants", {}) | {name: getattr(hyper, name) for name in NUMBERS}
     nan, no = jnp.float32(jnp.nan), jnp.bool_(False)
     worst = Metrics(nan, nan, jnp.float32(-jnp.inf if task.maximise else jnp.inf), nan, jnp.float32(jnp.inf))
     optimiser = make_optimiser(config, hyper).init(params)

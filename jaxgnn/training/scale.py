@@ -124,6 +124,8 @@ def check_partitionable(model: DeepGNN, task: Task, devices: Mesh | None) -> Non
             f"the mesh has the axes {devices.axis_names}: {AXES} are needed, as jaxgnn.scale.mesh makes them"
         )
     nodes = devices.shape["nodes"]
+    if nodes > 1 and not isinstance(model, DeepGNN):
+        raise ValueError(f"nodes={nodes} is for a DeepGNN: of another network the parts are not known; nodes=1 is")
     if nodes > 1 and model.dropedge > 0:
         raise ValueError(
             f"dropedge={model.dropedge} does not go with nodes={nodes}: its P is not in parts; nodes=1 does"

@@ -25,6 +25,7 @@ from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_whole
 from jaxgnn.host.precision import REPEATABLE, debugs_numbers, nan_is_a_value
 from jaxgnn.host.program import as_traced, is_value
+from jaxgnn.network.foreign import Network, as_network
 from jaxgnn.network.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.tasks.task import Metrics, Task
 from jaxgnn.training import run, scale, warm
@@ -41,8 +42,10 @@ Batching = Literal["auto", "map", "vmap"]
 STEPS_AT_ONCE = 10  # in one compiled loop: progress, history, checkpoints and Ctrl-C wait for no more than this
 
 
-def make_train(model: DeepGNN, task: Task, config: TrainConfig) -> Callable[..., tuple[TrainState, Metrics]]:
+def make_train(model: Any, task: Task, config: TrainConfig) -> Callable[..., tuple[TrainState, Metrics]]:
     """The pure function train(key, hyper=...) -> (final TrainState, Metrics [steps]) of one run, to jit or vmap."""
+
+    model = as_network(model)
 
     def train(key: Array, hyper: Hyper | None = None) -> tuple[TrainState, Metrics]:
         hyper = default_hyper(model, config) if hyper is None else hyper
@@ -59,7 +62,7 @@ def default_hyper(model: DeepGNN, config: TrainConfig) -> Hyper:
 
 
 def train(
-    model: DeepGNN,
+    model: Any,
     task: Task,
     *,
     init: TrainResult | Mapping[str, Any] | None = None,
@@ -129,7 +132,7 @@ def train(
 
 
 def sweep(
-    model: DeepGNN,
+    model: Any,
     task: Task,
     *,
     grid: Mapping[str, Sequence[float]],
@@ -152,6 +155,7 @@ def sweep(
     GNN-SSM's Lambda). `init` is of one run or of every seed, for all points. The rest is as for `train`.
     """
     seeds = warm.number_of_seeds(seeds, init)
+    model = as_network(model)
     config = checked(model, grid, seeds, batching, options)
     check_seed("seed", seed)
     for name, flag in (("tensorboard", tensorboard), ("continue_", continue_), ("fresh", fresh)):
@@ -166,9 +170,12 @@ def sweep(
     one_by_one = jax.default_backend() == "cpu" if batching == "auto" else batching == "map"
     if mesh is None:
         count = seeds * len(points)
-        model = checked_model(model, task.graph, task.x, config, seeds=count, side_by_side=not one_by_one)
+        known = isinstance(model, DeepGNN)  # of another network it is not known what memory it needs
+        if known:
+            model = checked_model(model, task.graph, task.x, config, seeds=count, side_by_side=not one_by_one)
         if one_by_one and (cores := scale.idle_devices()) > 1:
-            at_once = runs_at_once(model, task.graph, task.x, config, runs=count, devices=cores)
+            wanted = {"runs": count, "devices": cores}
+            at_once = runs_at_once(model, task.graph, task.x, config, **wanted) if known else min(wanted.values())
             mesh = scale.mesh(seeds=at_once) if at_once > 1 else None
     hyper = default_hyper(model, config)
     hypers = [hyper._replace(**{k: jnp.float32(v) for k, v in p.items()}) for p in points for _ in range(seeds)]
@@ -232,10 +239,13 @@ def origin_of(point: dict[str, float], model: DeepGNN, config: TrainConfig, task
     )
 
 
-def checked(model: DeepGNN, grid: Mapping, seeds: int, batching: str, options: Mapping) -> TrainConfig:
+def checked(model: Any, grid: Mapping, seeds: int, batching: str, options: Mapping) -> TrainConfig:
     """The TrainConfig of a sweep's options. Raises ValueError for what is not known or out of its range."""
-    if not isinstance(model, DeepGNN):
-        raise ValueError(f"model={model!r}: a DeepGNN is needed")
+    if not isinstance(model, DeepGNN | Network):
+        raise ValueError(f"model={model!r}: a DeepGNN is needed, or a network of another library")
+    if isinstance(model, Network) and (same := model.drawn_before()) and seeds > 1:
+        needed = "a function key -> module draws every seed its own"
+        raise ValueError(f"seeds={seeds}: {same} has weights already, the same for all: {needed}")
     if not isinstance(grid, Mapping):
         raise ValueError(f"grid={grid!r}: values by name are needed, for example {{'bound_c': [0.5, 1.0]}}")
     for name in grid:
