@@ -51,11 +51,24 @@ def test_results_are_kept_continued_and_drawn(block, tmp_path, monkeypatch):
 
 
 def test_a_layer_of_your_own(block, karate):
-    names = block("nn.Module")
+    names = block("MeanMinusSelf")
     graph = names["jg"].prepare(karate.graph)
     params = names["model"].init(jax.random.key(0), graph, karate.x)
     assert np.isfinite(names["model"].apply(params, graph, karate.x)).all()
 
 
+def test_networks_of_other_libraries(block):
+    pytest.importorskip("equinox")
+    names = block("import equinox")
+    assert names["errors"].shape == (4, 34, 8)
+    assert names["sigma"].shape == (34 * 8,)
+
+
+def test_an_intervention(block):
+    reaching = block("edits.off_mean()")["reaching"]
+    assert reaching["off the mean"] < 0.1 * reaching["all of it"]
+    assert reaching["the mean"] == pytest.approx(reaching["all of it"], rel=0.1)
+
+
 def test_nothing_else_is_left_untested():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 6
