@@ -110,10 +110,13 @@ def from_networkx(
     y: str = "y",
     weight: str = "weight",
     masks: Sequence[str] = MASKS,
+    nodelist: Sequence[Any] | None = None,
 ) -> GraphsTuple | Dataset:
     """A graph from NetworkX, its nodes numbered in their order there; an undirected one has both directions.
 
     Args:
+      nodelist: the nodes in the order that they are numbered in. It has to be given where they are the numbers 0 to
+        n - 1 in another order: x and y could be meant by number or by place.
       x: the node attribute that holds features (a number or a sequence), or several attributes side by side.
       y: the node attribute that holds the class.
       weight: the edge attribute that holds the weight; an edge without it has 1.
@@ -124,7 +127,7 @@ def from_networkx(
     """
     if not all(hasattr(graph, name) for name in ("nodes", "edges", "is_directed")):
         raise ValueError(f"from_networkx: a networkx graph is needed, not {type(graph).__name__}; {_WAYS}")
-    number = {node: i for i, node in enumerate(graph.nodes)}
+    number = {node: i for i, node in enumerate(_ordered(graph, nodelist))}
     n = len(number)
     listed = list(graph.edges(data=True))
     senders = np.asarray([number[u] for u, _, _ in listed], np.int64)
@@ -134,7 +137,7 @@ def from_networkx(
     if any(value is not None for value in values):
         weights = plain("from_networkx: weights", [1.0 if value is None else value for value in values])
     found = _tuple(senders, receivers, n, weights, None, undirected=not graph.is_directed())
-    nodes = [data for _, data in graph.nodes(data=True)]
+    nodes = [graph.nodes[node] for node in number]
     names = [x] if isinstance(x, str) else list(x)
     features = _attributes(nodes, names)
     labels = [data.get(y) for data in nodes]
@@ -288,6 +291,24 @@ def _whole(nodes: np.ndarray, name: str) -> np.ndarray:
     elif nodes.dtype.kind not in "iu" and nodes.size:
         raise ValueError(f"{name} have dtype {nodes.dtype}: node numbers must be integers")
     return nodes.astype(np.int64)
+
+
+def _ordered(graph: Any, nodelist: Sequence[Any] | None) -> list[Any]:
+    nodes = list(graph.nodes)
+    if nodelist is None:
+        whole = all(isinstance(node, int | np.integer) for node in nodes)
+        if whole and nodes != sorted(nodes) and sorted(nodes) == list(range(len(nodes))):
+            raise ValueError(
+                f"from_networkx: the nodes are the numbers 0 to {len(nodes) - 1} in another order: nodelist=sorted(G) "
+                "takes them by number, nodelist=list(G) by place"
+            )
+        return nodes
+    chosen = list(nodelist)
+    if len(chosen) != len(nodes) or set(chosen) != set(nodes):
+        raise ValueError(
+            f"from_networkx: nodelist holds {len(chosen)} nodes, not each of the graph's {len(nodes)} once"
+        )
+    return chosen
 
 
 def _attributes(nodes: list[dict], names: Sequence[str]) -> np.ndarray | None:

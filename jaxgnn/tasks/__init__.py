@@ -4,6 +4,8 @@ from jaxgnn.tasks.graph_properties import GraphProperties as GraphProperties
 from jaxgnn.tasks.graph_properties import graph_properties as graph_properties
 from jaxgnn.tasks.graph_transfer import graph_transfer as graph_transfer
 from jaxgnn.tasks.graph_transfer import transfer_pairs as transfer_pairs
+from jaxgnn.tasks.link_prediction import LinkPrediction as LinkPrediction
+from jaxgnn.tasks.link_prediction import link_prediction as link_prediction
 from jaxgnn.tasks.many_graphs import GraphBatch as GraphBatch
 from jaxgnn.tasks.many_graphs import ManyGraphs as ManyGraphs
 from jaxgnn.tasks.many_graphs import many_graphs as many_graphs

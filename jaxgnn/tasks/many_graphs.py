@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
+from jaxgnn.data.dataset import Dataset
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.normalisation import Normalisation
 from jaxgnn.graphs.prepare import prepare
+from jaxgnn.graphs.sources import as_source
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_known, check_whole, shown
 from jaxgnn.tasks.checks import (
@@ -355,9 +357,19 @@ def _checked_counts(counts: Sequence[Any] | None, sizes: list[int], level: str) 
     ]
 
 
+def _source(number: int, graph: Any) -> Any:
+    """A GraphsTuple of what `jaxgnn.from_networkx` and its like take."""
+    try:
+        found = as_source(f"graph {number}", graph)
+    except ValueError as error:
+        raise ValueError(f"graph {number}: {error}") from error
+    return found.graph if isinstance(found, Dataset) else found
+
+
 def _prepared(graphs: Sequence[Any], normalisation: Normalisation, undirected: bool | None) -> list[Graph]:
     prepared, said, options = [], set(), {"normalisation": normalisation, "undirected": undirected}
     for number, graph in enumerate(graphs):
+        graph = graph if isinstance(graph, Graph) else _source(number, graph)
         given = graph.graphs_tuple if isinstance(graph, Graph) else graph
         if (held := np.size(getattr(given, "n_node", 0))) != 1:
             raise ValueError(f"graph {number} is a batch of {held} graphs: each graph is given by itself")

@@ -101,6 +101,17 @@ def test_names_of_nodes_attributes_and_labels_of_networkx():
         jg.from_networkx(G)
 
 
+def test_numbers_in_another_order_have_to_be_said():
+    G = nx.Graph([(2, 0), (1, 2)])
+    with pytest.raises(ValueError, match=r"the nodes are the numbers 0 to 2 in another order: nodelist=sorted\(G\)"):
+        jg.prepare(G)
+    by_number, by_place = (jg.from_networkx(G, nodelist=order) for order in (sorted(G), list(G)))
+    np.testing.assert_array_equal(matrix(by_number), [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
+    np.testing.assert_array_equal(matrix(by_place), [[0, 1, 1], [1, 0, 0], [1, 0, 0]])
+    with pytest.raises(ValueError, match="nodelist holds 2 nodes, not each of the graph's 3 once"):
+        jg.from_networkx(G, nodelist=[0, 1])
+
+
 @pytest.mark.parametrize("array", [np.asarray, jnp.asarray, lambda a: a.tolist()])
 def test_edges_in_every_form(array, tmp_path):
     s, r = np.array([0, 1, 2, 3]), np.array([1, 2, 0, 0])
