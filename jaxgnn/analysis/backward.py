@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from jaxgnn.analysis.probe import Tapped, Trace, probe, zero_taps
+from jaxgnn.analysis.probe import Tapped, Trace, probe
 from jaxgnn.analysis.theory_lines import Geometry, geometry
 from jaxgnn.data import saved
 from jaxgnn.graphs.graph import Graph
@@ -20,7 +20,7 @@ from jaxgnn.host.arrays import Array, summary
 from jaxgnn.host.magnitude import centred_top, norm, norm_ratio, ratio, scaled, times_power, unit
 from jaxgnn.host.precision import exact_products, nan_is_a_value
 from jaxgnn.host.program import of_model
-from jaxgnn.network.foreign import as_network
+from jaxgnn.network.foreign import as_network, taps_of
 from jaxgnn.network.norms import centred, row_mean
 
 
@@ -107,7 +107,7 @@ def slopes(model: Tapped, params: Any, graph: Graph, x: Float[Array, "n f"]) -> 
     For any network with taps: cotangents without a pattern, cos(0), cos(1), ..., at every layer's features give total
     ones T^(l+1) that are nowhere 0, and the pre-activations' taps then get slope * T^(l+1), in one backward pass.
     """
-    taps = zero_taps(model, params, graph, x)
+    taps = taps_of(model, params, graph, x)
     X, backward = jax.vjp(lambda taps: model.apply(params, graph, x, taps, method="tapped")[1], taps)
     (found,) = backward(jnp.cos(jnp.arange(X.size, dtype=X.dtype)).reshape(X.shape))
     T = found.blocks.features

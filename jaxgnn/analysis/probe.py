@@ -16,7 +16,7 @@ from jaxgnn.host.arrays import Array, summary, unshared
 from jaxgnn.host.magnitude import norm
 from jaxgnn.host.precision import exact_products
 from jaxgnn.host.program import frozen, is_value, of_model
-from jaxgnn.network.foreign import as_network
+from jaxgnn.network.foreign import as_network, taps_of
 
 
 class Trace(NamedTuple):
@@ -78,16 +78,10 @@ def probe(model: Any, params: Any, graph: Graph, x: Features, loss_fn: Callable[
     return _probe(model, params, graph, x, loss_fn if isinstance(loss_fn, Partial) else Partial(loss_fn))
 
 
-def zero_taps(model: Any, params: Any, graph: Graph, x: Features) -> Any:
-    """Perturbations that change nothing, of a network whose shapes the graph decides or of any other."""
-    on_graph = getattr(model, "zero_taps_on", None)
-    return model.zero_taps(params, x) if on_graph is None else on_graph(params, graph, x)
-
-
 @partial(jax.jit, static_argnums=0)
 @exact_products()
 def _logits(model, params, graph, x):
-    return model.apply(params, graph, x, zero_taps(model, params, graph, x), method="tapped")[0]
+    return model.apply(params, graph, x, taps_of(model, params, graph, x), method="tapped")[0]
 
 
 @of_model
@@ -96,7 +90,7 @@ def _probe(model, params, graph, x, loss_fn) -> Trace:
         logits, features = model.apply(params, graph, x, taps, method="tapped")
         return loss_fn(logits), features
 
-    taps = zero_taps(model, params, graph, x)
+    taps = taps_of(model, params, graph, x)
     value, backward, features = jax.vjp(loss, taps, has_aux=True)
     (gradients,) = backward(jnp.ones_like(value))
     matrices = [g.reshape(g.shape[0], -1) for g in jax.tree.leaves(gradients.blocks.weights) if g.ndim > 2]

@@ -27,6 +27,7 @@ class GAT(Layer):
       negative_slope: slope of the LeakyReLU below 0.
       attention_dropout: rate on the weights a_vu in training.
       use_bias: adds b [features] to every row.
+      residual: adds X W_res, [d, features], as PyTorch Geometric's option of the name.
       kernel_init: initialiser of W [d, heads d'] and W_e [k, heads d'], d' the columns of a head.
 
     Raises:
@@ -39,6 +40,7 @@ class GAT(Layer):
     negative_slope: float = 0.2
     attention_dropout: float = 0.0
     use_bias: bool = False
+    residual: bool = False
     kernel_init: Initializer = glorot_uniform()
     hops: ClassVar[int] = 1
 
@@ -69,4 +71,6 @@ class GAT(Layer):
         drop = nn.Dropout(self.attention_dropout, deterministic=not train)
         H = attend(graph, drop(on_edges), drop(on_self), Z)
         H = H.reshape(n, self.features) if self.concat else H.mean(axis=1)
+        if self.residual:
+            H = H + nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="residual")(X)
         return H + self.param("bias", nn.initializers.zeros, (self.features,), H.dtype)[None] if self.use_bias else H

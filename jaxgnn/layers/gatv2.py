@@ -29,6 +29,7 @@ class GATv2(Layer):
       attention_dropout: rate on the weights a_vu in training.
       share_weights: W_r = W_s.
       use_bias: adds biases to X W_s, to X W_r and to H.
+      residual: adds X W_res, [d, features], as PyTorch Geometric's option of the name.
       kernel_init: initialiser of W_s and W_r [d, heads d'] and W_e [k, heads d'], d' the columns of a head.
 
     Raises:
@@ -42,6 +43,7 @@ class GATv2(Layer):
     attention_dropout: float = 0.0
     share_weights: bool = False
     use_bias: bool = False
+    residual: bool = False
     kernel_init: Initializer = glorot_uniform()
     hops: ClassVar[int] = 1
 
@@ -72,4 +74,6 @@ class GATv2(Layer):
         drop = nn.Dropout(self.attention_dropout, deterministic=not train)
         H = attend(graph, drop(on_edges), drop(on_self), S)
         H = H.reshape(n, self.features) if self.concat else H.mean(axis=1)
+        if self.residual:
+            H = H + nn.Dense(self.features, use_bias=False, kernel_init=self.kernel_init, name="residual")(X)
         return H + self.param("bias", nn.initializers.zeros, (self.features,), H.dtype)[None] if self.use_bias else H

@@ -3,11 +3,13 @@
 from typing import ClassVar
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax.nn.initializers import Initializer, glorot_uniform
 from jaxtyping import Float
 
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array
+from jaxgnn.host.options import check_known
 from jaxgnn.layers.layer import Layer
 
 
@@ -21,23 +23,34 @@ class GIN(Layer):
       hidden: columns of W_1; None: `features`.
       eps: weight of the node itself above 1, or where learning it starts.
       learn_eps: makes eps [1] a parameter.
+      norm: "batch" for a batch norm before the ReLU, "none".
       use_bias: adds b_1 [hidden] and b_2 [features].
       kernel_init: initialiser of W_1 [d, hidden] and W_2 [hidden, features].
 
     Raises:
-      ValueError: hidden below 1, when the object is made.
+      ValueError: hidden below 1, a norm that is not known, when the object is made.
     """
 
     features: int
     hidden: int | None = None
     eps: float = 0.0
     learn_eps: bool = False
+    norm: str = "none"
     use_bias: bool = False
     kernel_init: Initializer = glorot_uniform()
     hops: ClassVar[int] = 1
 
+    def __post_init__(self) -> None:
+        check_known("norm", self.norm, ("none", "batch"))
+        super().__post_init__()
+
+    @property
+    def changes_in_training(self) -> bool:
+        """Whether train=True computes something else than train=False."""
+        return self.norm != "none"
+
     @nn.compact
-    def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n features"]:
+    def __call__(self, graph: Graph, X: Float[Array, "n d"], train: bool = False) -> Float[Array, "n features"]:
         graph.warn_unused("GIN", weights=True, features=True)
         own = (1 + self.eps) * X
         if self.learn_eps:
@@ -45,4 +58,7 @@ class GIN(Layer):
         options = {"use_bias": self.use_bias, "kernel_init": self.kernel_init}
         hidden = self.features if self.hidden is None else self.hidden
         Z = nn.Dense(hidden, **options, name="first")(own + graph.aggregate(graph.at_senders(X)))
+        if self.norm == "batch":
+            mask = None if graph.node_mask is None else (jnp.asarray(graph.node_mask) > 0)[:, None]
+            Z = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(Z, mask=mask)
         return nn.Dense(self.features, **options, name="second")(nn.relu(Z))

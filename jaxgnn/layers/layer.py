@@ -44,10 +44,10 @@ _above_0 = partial(check_number, inside=lambda v: 0 < v < math.inf, allowed="num
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("features", "heads", "K"), _whole),
     **dict.fromkeys(("hidden", "attention_dim"), _check_columns),
-    **dict.fromkeys(("use_bias", "concat", "share_weights", "learn_eps"), check_flag),
+    **dict.fromkeys(("use_bias", "concat", "share_weights", "learn_eps", "residual", "project"), check_flag),
     **dict.fromkeys(("gamma", "eps", "negative_slope"), check_finite),
     "alpha": _share,
-    "theta": _above_0,
+    **dict.fromkeys(("theta", "lambda_max"), _above_0),
     "attention_dropout": _rate,
     "kernel_init": _check_initialiser,
 }

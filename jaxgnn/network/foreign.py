@@ -264,6 +264,12 @@ def as_network(model: Any) -> Any:
     return model if isinstance(model, Network) or hasattr(model, "zero_taps") else adapt(model)
 
 
+def taps_of(model: Any, params: Any, graph: Graph, x: Any) -> Any:
+    """Perturbations that change nothing, of a network whose shapes the graph decides or of any that is tapped."""
+    on_graph = getattr(model, "zero_taps_on", None)
+    return model.zero_taps(params, x) if on_graph is None else on_graph(params, graph, x)
+
+
 def _one(layer: Any) -> Part:
     if isinstance(layer, tuple) and len(layer) == 2:
         return part(layer[1], layer[0])

@@ -269,7 +269,8 @@ class DeepGNN(nn.Module):
         kind, options = self._layer_options()
         if "train" in inspect.signature(kind.__call__).parameters:
             module = kind(**options, parent=None)
-            if getattr(module, "attention_dropout", 1) > 0:  # a layer of one's own may do anything
+            own = getattr(module, "attention_dropout", 1) > 0  # a layer of one's own may do anything
+            if getattr(module, "changes_in_training", own):
                 return False
         rates = self.dropout + self.input_dropout + self.dropedge
         return rates == 0 and self.bound != "spectral" and self.norm in _NORMS_WITHOUT_STATE

@@ -6,12 +6,13 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from jaxgnn.host.options import check_flag, check_known, check_number, check_whole
+from jaxgnn.host.options import check_flag, check_known, check_number, check_whole, shown
 from jaxgnn.host.precision import HALF
 from jaxgnn.host.remat import check_remat
 from jaxgnn.layers import LAYERS
 from jaxgnn.network import state_space
 from jaxgnn.network.bounds import BOUNDS
+from jaxgnn.network.interventions import Intervention
 from jaxgnn.network.norms import NORMS
 from jaxgnn.network.residuals import RESIDUALS, Residual
 from jaxgnn.network.stack import (
@@ -36,6 +37,9 @@ def complete(model: Any) -> None:
         raise ValueError(
             f"layer={model.layer!r} is no layer: allowed are {', '.join(LAYERS)}, a Linen class or instance"
         )
+    given = model.interventions
+    if not isinstance(given, tuple) or not all(isinstance(one, Intervention) for one in given):
+        raise ValueError(f"interventions={shown(given)}: allowed is what jaxgnn.intervene makes")
     left = tuple(name for name in ("activation", "residual", "residual_scale") if getattr(model, name) is None)
     object.__setattr__(model, "_left", left)
     for name, kind in RESIDUALS.items():  # a rule without options of its own is what its name says

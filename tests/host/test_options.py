@@ -96,7 +96,7 @@ def task():
 
 
 RUNS = {
-    "seeds": ("seeds", {"seeds": None}, "seeds=None: allowed are 1 and more, whole"),
+    "seeds": ("seeds", {"seeds": 0}, "seeds=0: allowed are 1 and more, whole"),
     "seeds by name": ("seeds", {"seeds": "3"}, "seeds='3': allowed are 1 and more, whole"),
     "half a seed": ("seeds", {"seeds": 1.5}, "seeds=1.5: allowed are 1 and more, whole"),
     "seed by name": ("seed", {"seed": "x"}, "seed='x': allowed are whole numbers from 0 to 4294967295"),
@@ -219,9 +219,10 @@ UNSET = {"hidden", "attention_dim", "remove_above", "max_degree", "width", "sour
 UNSET |= {"tolerance", "stop", "size", "cores"}
 LISTS = {"shape", "sizes", "depths", "bound_c", "at", "widths", "sources"}  # a list of numbers is one of them
 FLAGS = {"use_bias", "concat", "share_weights", "learn_eps", "bias", "trained", "tensorboard", "certify"}
+FLAGS |= {"residual", "project"}
 REAL = {"eps", "negative_slope", "scale", "strength", "remove_above"}
 ABOVE_0 = {"theta", "temperature", "p", "signal", "average_degree", "exponent", "max_degree", "bandwidth", "tolerance"}
-ABOVE_0 |= {"radius", "variance", "learning_rate", "l2", "weight_decay"}
+ABOVE_0 |= {"lambda_max", "radius", "variance", "learning_rate", "l2", "weight_decay"}
 IN_A_SENTENCE = {"stop": "(start=0, )?stop", "remedies": "remed(y|ies)", "statements": "statements?"}
 
 

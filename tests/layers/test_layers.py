@@ -38,6 +38,10 @@ CASES = {
     ),
     "gat, edge features": Case("gat", {"heads": 2}, reads_edges=True, edge_features=True),
     "gatv2, edge features": Case("gatv2", {"heads": 2, "use_bias": True}, reads_edges=True, edge_features=True),
+    "gat, residual": Case("gat", {"heads": 2, "residual": True, "use_bias": True}, reads_edges=True),
+    "gatv2, residual": Case("gatv2", {"heads": 3, "concat": False, "residual": True}, reads_edges=True),
+    "sage projected": Case("sage", {"project": True, "aggregation": "max"}, reads_edges=True),
+    "cheb, lambda_max": Case("cheb", {"K": 3, "lambda_max": 1.6}),
     "gin": Case("gin", {"hidden": 12, "eps": 0.3, "use_bias": True}, reads_edges=True),
     "gin, eps learned": Case("gin", {"eps": 0.3, "learn_eps": True}, reads_edges=True),
     "sage mean": Case("sage", {"use_bias": True}, reads_edges=True),
@@ -153,7 +157,8 @@ def gat(m, p, P, A, E, X, x0):
     if E is not None:
         F = (with_own(A, E) @ p["edge"]["kernel"]).reshape(*A.shape, m.heads, -1)
         e = (F * p["attention_edge"]).sum(-1)
-    return attend(softmax(leaky(s[None] + r[:, None] + e, m.negative_slope), A), Z, m.concat) + p.get("bias", 0)
+    H = attend(softmax(leaky(s[None] + r[:, None] + e, m.negative_slope), A), Z, m.concat) + p.get("bias", 0)
+    return H + X @ p["residual"]["kernel"] if m.residual else H
 
 
 def gatv2(m, p, P, A, E, X, x0):
@@ -163,18 +168,20 @@ def gatv2(m, p, P, A, E, X, x0):
     )
     F = 0 if E is None else (with_own(A, E) @ p["edge"]["kernel"]).reshape(*A.shape, m.heads, -1)
     scores = (leaky(S[None] + R[:, None] + F, m.negative_slope) * p["attention"]).sum(-1)
-    return attend(softmax(scores, A), S, m.concat) + p.get("bias", 0)
+    H = attend(softmax(scores, A), S, m.concat) + p.get("bias", 0)
+    return H + X @ p["residual"]["kernel"] if m.residual else H
 
 
 def gin(m, p, P, A, E, X, x0):
     eps = p["eps"] if m.learn_eps else m.eps
-    Z = relu(((1 + eps) * X + A @ X) @ p["first"]["kernel"] + p["first"].get("bias", 0))
-    return Z @ p["second"]["kernel"] + p["second"].get("bias", 0)
+    Z = ((1 + eps) * X + A @ X) @ p["first"]["kernel"] + p["first"].get("bias", 0)
+    return relu(Z) @ p["second"]["kernel"] + p["second"].get("bias", 0)
 
 
 def sage(m, p, P, A, E, X, x0):
     rows = {"mean": lambda a: a.mean(0), "max": lambda a: a.max(0), "sum": lambda a: a.sum(0)}[m.aggregation]
-    M = np.stack([rows(X[row > 0]) if row.any() else np.zeros(X.shape[1]) for row in A])
+    Z = relu(X @ p["project"]["kernel"] + p["project"]["bias"]) if m.project else X
+    M = np.stack([rows(Z[row > 0]) if row.any() else np.zeros(X.shape[1]) for row in A])
     return M @ p["neighbours"]["kernel"] + X @ p["self"]["kernel"] + p.get("bias", 0)
 
 
@@ -204,7 +211,8 @@ def cheb(m, p, P, A, E, X, x0):
     total = p.get("bias", 0)
     for k in range(m.K):
         powers = np.polynomial.chebyshev.cheb2poly([0] * k + [1])
-        T = sum(a * np.linalg.matrix_power(-P, i) for i, a in enumerate(powers))
+        L = 2 / m.lambda_max * (np.eye(len(P)) - P) - np.eye(len(P))
+        T = sum(a * np.linalg.matrix_power(L, i) for i, a in enumerate(powers))
         total = total + T @ X @ p[f"linear_{k}"]["kernel"]
     return total
 
@@ -265,6 +273,29 @@ def test_is_its_equation(case, graphs, x64, features):
     H = run(module, params, graph, X)
     assert H.shape == (12, features)
     np.testing.assert_allclose(H, expected, rtol=0, atol=1e-12)
+
+
+def test_gin_normalises_what_its_hidden_layer_gets(graphs, x64):
+    graph, X = jg.prepare(**graphs.directed()), jnp.asarray(signal(12, D))
+    module = LAYERS["gin"](features=4, norm="batch")
+    plain = LAYERS["gin"](features=4)
+    variables = module.init(jax.random.key(0), graph, X)
+    p = jax.tree.map(lambda a: np.asarray(a, np.float64), variables["params"])
+    A = np.zeros((12, 12))
+    A[graph.receivers, graph.senders] = 1
+    Z = (X + A @ X) @ p["first"]["kernel"]
+    trained, changed = module.apply({**variables, "params": p}, graph, X, train=True, mutable=["batch_stats"])
+    normed = (Z - Z.mean(0, keepdims=True)) / np.sqrt(Z.var(0, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(trained, relu(normed) @ p["second"]["kernel"], atol=1e-10)
+    stats = changed["batch_stats"]["norm"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * Z.mean(0), atol=1e-6)
+    H = module.apply({"params": p, "batch_stats": {"norm": stats}}, graph, X)
+    expected = relu((Z - stats["mean"][None]) / np.sqrt(stats["var"] + 1e-5)[None]) @ p["second"]["kernel"]
+    np.testing.assert_allclose(H, expected, atol=1e-6)
+    assert module.changes_in_training
+    assert not plain.changes_in_training
+    assert jg.DeepGNN(layer="gin").same_in_training()
+    assert not jg.DeepGNN(layer=module, width=4).same_in_training()
 
 
 def test_the_control_has_the_parameters_of_the_convolution(graphs):
@@ -431,7 +462,9 @@ def test_lipschitz_bounds_the_jacobian(graphs, x64, name, directed):
         assert 0 < jacobian_norm(module, params, graph, X) <= module.lipschitz(graph, c, index=1) * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("name", sorted({*BOUNDED} - {"sage max", "a_dgn", "cheb", "cheb, 4 terms"}))
+@pytest.mark.parametrize(
+    "name", sorted({*BOUNDED} - {"sage max", "sage projected", "a_dgn", "cheb", "cheb, 4 terms", "cheb, lambda_max"})
+)
 def test_lipschitz_is_attained(graphs, x64, name):
     # By W = c I on a ring, whose P and A have the constant vector as their top singular vector.
     case, module, c = CASES[name], build(CASES[name]), 1.5

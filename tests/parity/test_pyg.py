@@ -193,6 +193,32 @@ PARITY = {
         call=with_edges,
         edge_features=True,
     ),
+    "GATConv, residual": Parity(
+        "gat",
+        {"heads": 2, "residual": True, "use_bias": True},
+        lambda: pyg.GATConv(D, D // 2, heads=2, residual=True),
+        gat_names(True) | {"res.weight": "residual/kernel"},
+    ),
+    "GATv2Conv, residual": Parity(
+        "gatv2",
+        {"heads": 2, "residual": True, "use_bias": True},
+        lambda: pyg.GATv2Conv(D, D // 2, heads=2, residual=True),
+        gatv2_names(False, True) | {"res.weight": "residual/kernel"},
+    ),
+    "SAGEConv, projected": Parity(
+        "sage",
+        {"aggregation": "max", "project": True, "use_bias": True},
+        lambda: pyg.SAGEConv(D, D, aggr="max", project=True),
+        SAGE_NAMES | {"lin.weight": "project/kernel", "lin.bias": "project/bias"},
+    ),
+    "ChebConv, lambda_max": Parity(
+        "cheb",
+        {"K": 3, "lambda_max": 1.9, "use_bias": True},
+        lambda: pyg.ChebConv(D, D, K=3),
+        {f"lins.{k}.weight": f"linear_{k}/kernel" for k in range(3)} | {"bias": "bias"},
+        prepare=prepare_for_cheb,
+        call=lambda module, X, index, x0, E: module(X, index, lambda_max=torch.tensor(1.9)),
+    ),
     "GATConv, edge features": Parity(
         "gat",
         {"heads": 2, "use_bias": True},
