@@ -139,8 +139,10 @@ class Block(nn.Module):
         available = {"x0": shared.x0, "index": index, "train": train}
         extra = {k: v for k, v in available.items() if k in inspect.signature(layer.__call__).parameters}
         edit = partial(edited, self.interventions)
-        given = {"taps": taps, "c": shared.numbers["bound_c"], "graph": graph, "index": index}
-        effective = partial(self._effective_weights, **given)
+        change = None
+        if any(one.site == "weights" for one in self.interventions):
+            change = partial(edit, "weights", graph, layer=index)
+        effective = partial(self._effective_weights, taps=taps, c=shared.numbers["bound_c"], change=change)
         # At initialisation what the mapping returns would be stored: the bounded weights, not those drawn.
         bounded_layer = nn.map_variables(layer, "params", trans_in_fn=effective, init=self.is_initializing())
         H = bounded_layer(**options, name="layer")(graph, nn.Dropout(self.dropout, deterministic=not train)(X), **extra)
@@ -170,7 +172,7 @@ class Block(nn.Module):
         X_next = edit("feature_grads", graph, X_next, index + 1)
         return rounded(X_next, self.compute_dtype).astype(kept_as), state
 
-    def _effective_weights(self, variables, *, taps: Taps | None, c, graph: Graph, index):
+    def _effective_weights(self, variables, *, taps: Taps | None, c, change):
         """The weights that are propagated with: bounded, and the perturbation added."""
         if self.is_initializing():
             return variables
@@ -180,8 +182,8 @@ class Block(nn.Module):
             self.put_variable("power", "u", power)
         bounded = bound_params(variables, self.bound, c, power)
         bounded = jax.tree.map(partial(rounded, dtype=self.compute_dtype), bounded)
-        change = partial(edited, self.interventions, "weights", graph, layer=index)
-        bounded = jax.tree.map(lambda W: change(W) if W.ndim > 1 else W, bounded)
+        if change is not None:
+            bounded = jax.tree.map(lambda W: change(W) if W.ndim > 1 else W, bounded)
         if taps is None or not bounded.get("params"):
             return bounded
         return jax.tree.map(jnp.add, bounded, {"params": taps.weights})
