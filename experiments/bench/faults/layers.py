@@ -13,7 +13,7 @@ FAULTS: tuple[Fault, ...] = (
     *_of(
         "cheb",
         "cheb",
-        ("-2 * (P @ T) - before", "-2 * (P @ T) + before"),
+        ("2 * shifted(T) - before", "-2 * (P @ T) + before"),
         ("2 * norm * bounds[-1] + bounds[-2]", "2 * norm * bounds[-1] - bounds[-2]"),
         ("math.cosh(k * math.acosh(max(norm, 1.0)))", "2 * math.cosh(k * math.acosh(max(norm, 1.0)))"),
     ),
@@ -33,7 +33,7 @@ FAULTS: tuple[Fault, ...] = (
     *_of(
         "sage",
         "sage",
-        ("return c * (operator_norm(A) + 1)", "return c * operator_norm(A)"),
+        ("return c * (through * operator_norm(A) + 1)", "return c * operator_norm(A)"),
         ("math.sqrt(np.max(A.sum(axis=0), initial=0.0))", "math.sqrt(np.max(A.sum(axis=1), initial=0.0))"),
     ),
     *_of(
