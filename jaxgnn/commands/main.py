@@ -85,7 +85,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "jaxgnn COMMAND --help shows a command's options; jaxgnn --version the version.",
+            "jaxgnn COMMAND --help shows options, --config FILE.toml reads them; jaxgnn --version the version.",
         ]
     )
 
@@ -104,13 +104,17 @@ def _parse(arguments: Sequence[str]) -> Any:
     command = getattr(importlib.import_module(f"jaxgnn.commands.{module}"), kind)
     import tyro  # after the light ways out above
 
+    from jaxgnn.commands.options_file import with_file
+
+    given = with_file(arguments[1:], command, name)
+
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_comma_separated)
     options = {"prog": f"jaxgnn {name}", "registry": registry, "config": (tyro.conf.FlagCreatePairsOff,)}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(command, args=arguments[1:], **options)  # pyright: ignore[reportCallIssue, reportArgumentType]
+            return tyro.cli(command, args=given, **options)  # pyright: ignore[reportCallIssue, reportArgumentType]
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -18,6 +18,7 @@ from jaxgnn import layers
 from jaxgnn.analysis.backward import Backward, backward_analysis
 from jaxgnn.analysis.theory_lines import Geometry, Line, Lines, geometry, lines
 from jaxgnn.analysis.verdict import verdict
+from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import DataConfig, ModelConfig, label, network, start_on
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.memory import require_memory
@@ -267,6 +268,7 @@ class ProbeCommand:
         name = f"jaxgnn-probe-{label(self.source.dataset)}-{self.model.layer}-{self.model.depth}"
         probing = Probing(self.source, self.model, self.optimisation, self.probe, self.out or Path(name))
         with occupied(probing.out):
+            save_options(probing.out, "probe", self)
             try:
                 with progress_bar() as report:
                     results = probing.run(report)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import tyro
 
+from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import DataConfig, ModelConfig, label, network
 from jaxgnn.commands.spectrum_plan import SpectrumConfig, choose
 from jaxgnn.host import interrupts
@@ -289,6 +290,7 @@ class SpectrumCommand:
         name = f"jaxgnn-spectrum-{label(self.source.dataset)}-{self.model.layer}-{self.model.depth}"
         spectrum = Spectrum(self.source, self.model, self.optimisation, self.spectra, self.out or Path(name))
         with occupied(spectrum.out):
+            save_options(spectrum.out, "spectrum", self)
             try:
                 results = spectrum.run(_say)
             except KeyboardInterrupt:

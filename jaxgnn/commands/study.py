@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import tyro
 
+from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import label
 from jaxgnn.commands.study_cell import arrays_of_cell, spectrum_said
 from jaxgnn.data import load_dataset
@@ -312,6 +313,7 @@ class StudyCommand:
     def run(self, arguments: Sequence[str]) -> None:
         study = Study(self.config, self.out or Path(f"jaxgnn-study-{label(self.config.dataset)}"))
         with occupied(study.out):
+            save_options(study.out, "study", self)
             try:
                 with progress_bar() as report:
                     study.run(report)

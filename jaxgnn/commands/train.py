@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 from jax.sharding import Mesh
 
+from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import DataConfig, ModelConfig, label, named_values, network, start_on
 from jaxgnn.host import interrupts
 from jaxgnn.host.occupied import occupied
@@ -272,6 +273,7 @@ class TrainCommand:
         kept = f"the same command goes on from {training.out / 'checkpoints'}"
         with contextlib.ExitStack() as stack:
             scale.by_first(lambda: stack.enter_context(occupied(training.out)))
+            scale.by_first(lambda: save_options(training.out, "train", self))
             try:
                 with progress_bar() if scale.is_first() else contextlib.nullcontext(_silent) as report:
                     steps = self.optimisation.steps

@@ -26,6 +26,7 @@ class Edit:
 
     name: str
     apply: Callable[[Graph, Array], Array]
+    forward_only: bool = False
 
     def __call__(self, graph: Graph, X: Float[Array, "n d"]) -> Float[Array, "n d"]:
         found = self.apply(graph, X)
@@ -82,8 +83,8 @@ def off(basis: Any) -> Edit:
 
 
 def freeze() -> Edit:
-    """X as it is, held constant: nothing is differentiated through it."""
-    return Edit("freeze()", lambda graph, X: jax.lax.stop_gradient(X))
+    """X as it is, held constant: nothing is differentiated through it. For signals forward alone."""
+    return Edit("freeze()", lambda graph, X: jax.lax.stop_gradient(X), forward_only=True)
 
 
 def function(f: Callable[[Array], Array], name: str | None = None) -> Edit:

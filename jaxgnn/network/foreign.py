@@ -16,7 +16,7 @@ from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.host.precision import precision
 from jaxgnn.network.model import NUMBERS, ModelTaps
-from jaxgnn.network.parts import WAYS, Part, made_by, part
+from jaxgnn.network.parts import WAYS, Part, is_instance, made_by, part
 from jaxgnn.network.stack import ACTIVATIONS, Taps
 
 _NO_LAYERS = "the network exposes no layers: jaxgnn.sequential([f0, f1, ...]) names them"
@@ -277,9 +277,18 @@ def _one(layer: Any) -> Part:
 
 
 def _is_factory(model: Any) -> bool:
-    """Whether it is a plain function of one argument with the name key."""
+    """Whether it makes an NNX or Equinox module of a key: a class, or a plain function of one argument that does."""
+    if isinstance(model, type):
+        return True
     code = getattr(model, "__code__", None)
-    return code is not None and code.co_varnames[: code.co_argcount] == ("key",)
+    if code is None or code.co_argcount != 1:
+        return False
+    if code.co_varnames[0] == "key":
+        return True
+    try:
+        return is_instance(model(jax.random.key(0)))
+    except Exception:  # a function of features cannot take a key
+        return False
 
 
 def _cast(a: Any, dtype: Any) -> Any:

@@ -8,8 +8,9 @@ What comes after, in the direction of the signal, runs on with what the edit giv
     ("feature_grads", l)    G^(l) = d loss / d X^(l) on the way back
     ("errors", l)           B^(l) = d loss / d H^(l) on the way back
 
-and l may be "all". An edit on the way back leaves everything forward as it is, and derivatives by jvp: the products
-J^T u are those of an edited backward pass, the products J v are not.
+and l may be "all". An edit on the way back leaves what is forward as it is, derivatives by jvp too. The plain
+functions of layers (`layer_fn` and the like) are without edits on the way back: their Jacobians are those of what is
+forward.
 """
 
 from collections.abc import Mapping
@@ -59,6 +60,8 @@ def intervene(model: Any, edits: Mapping[Any, Edit]) -> Any:
             raise ValueError(f"intervene: the site {site!r} is not known: allowed are {', '.join(get_args(Site))}")
         if not isinstance(edit, Edit):
             raise ValueError(f"intervene: {edit!r} is no edit: jaxgnn.edits has them, and function(f) makes one")
+        if edit.forward_only and site in _BACKWARD:
+            raise ValueError(f"intervene: {edit} changes nothing on the way back: scale(0) lets nothing through")
         last = model.blocks if site in ("features", "feature_grads") else model.blocks - 1
         whole = isinstance(layer, int | np.integer) and not isinstance(layer, bool)
         layers = range(last + 1) if layer == "all" else [int(layer)] if whole else []
@@ -67,6 +70,12 @@ def intervene(model: Any, edits: Mapping[Any, Edit]) -> Any:
         for l in layers:
             found[site, l] = Intervention(site, l, edit)
     return model.clone(interventions=tuple(found[key] for key in sorted(found)))
+
+
+def forward_alone(model: Any) -> Any:
+    """The network without its edits on the way back."""
+    kept = tuple(one for one in getattr(model, "interventions", ()) if one.site not in _BACKWARD)
+    return model if kept == getattr(model, "interventions", ()) else model.clone(interventions=kept)
 
 
 def edited(

@@ -20,6 +20,7 @@ from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_whole
 from jaxgnn.host.precision import precision
 from jaxgnn.host.program import of_model
+from jaxgnn.network.interventions import forward_alone
 from jaxgnn.network.stack import PER_LAYER, Block, Shared, residual_rule
 from jaxgnn.network.state_space import Matrices
 
@@ -45,6 +46,7 @@ def layer_function(
     model: Any, params: Any, graph: Graph, x: Features, *, layer: int, dtype: Any = None
 ) -> tuple[Function, Float[Array, "n d"]]:
     """What `DeepGNN.layer_fn` returns."""
+    model = forward_alone(model)
     check_whole("layer", layer)
     if not 0 <= layer < model.blocks:
         raise ValueError(f"layer={layer}: a network of {model.blocks} blocks has layers 0 to {model.blocks - 1}")
@@ -57,6 +59,7 @@ def scan_function(
     model: Any, params: Any, graph: Graph, x: Features, *, start: int, stop: int | None, dtype: Any = None
 ) -> tuple[Step, Float[Array, "n d"], Inputs]:
     """What `DeepGNN.scan_fn` returns."""
+    model = forward_alone(model)
     L: int = model.blocks
     stop = L if stop is None else stop
     check_whole("start", start)
@@ -77,6 +80,7 @@ def segment_function(
     model: Any, params: Any, graph: Graph, x: Features, *, start: int, stop: int | None, dtype: Any = None
 ) -> tuple[Function, Float[Array, "n d"]]:
     """What `DeepGNN.segment_fn` returns."""
+    model = forward_alone(model)
     step, h, inputs = scan_function(model, params, graph, x, start=start, stop=stop, dtype=dtype)
     return Partial(_Segment(np.dtype(h.dtype)), step, inputs), h
 

@@ -159,6 +159,11 @@ def _instance(name: str, module: Any, named: dict[str, Array], rebuilt: Callable
     return Part(name, lambda key, graph, h: {"params": dict(named)}, apply, own={"params": dict(named)})
 
 
+def is_instance(module: Any) -> bool:
+    """Whether it is a module of NNX or Equinox."""
+    return isinstance(module, nnx.Module) or _is_equinox(module)
+
+
 def _is_equinox(module: Any) -> bool:
     equinox = sys.modules.get("equinox")
     return equinox is not None and isinstance(module, equinox.Module)

@@ -62,6 +62,22 @@ def start(model: DeepGNN, config: TrainConfig, task: Task, key: Array, hyper: Hy
     return TrainState(params, variables, optimiser, best, jnp.int32(0), no, no, run_key)
 
 
+def gradient(model: Any, task: Task, key: Array) -> tuple[Array, Any]:
+    """The loss of new parameters on the first batch and its gradient: what a network's own code computes."""
+    variables = dict(model.init(key, task.graph, task.x))
+    params = variables.pop("params")
+    changing = [name for name in variables if name != "constants"]
+    batch = task.batch(key, jnp.int32(0))
+
+    def loss(params):
+        given = {"params": params, **variables}
+        options = {"train": True, "rngs": {"dropout": key}, "mutable": changing}
+        logits, changed = model.apply(given, batch.graph, batch.x, **options)
+        return batch.loss(logits), changed
+
+    return jax.value_and_grad(loss, has_aux=True)(params)
+
+
 def step(
     model: DeepGNN, config: TrainConfig, task: Task, hyper: Hyper, state: TrainState, *, branches: bool = True
 ) -> tuple[TrainState, Metrics]:

@@ -24,7 +24,7 @@ from jaxgnn.host.arrays import Array, unshared
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_whole
 from jaxgnn.host.precision import REPEATABLE, debugs_numbers, nan_is_a_value
-from jaxgnn.host.program import as_traced, is_value
+from jaxgnn.host.program import as_traced, digest, is_value
 from jaxgnn.network.foreign import Network, as_network
 from jaxgnn.network.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.tasks.task import Metrics, Task
@@ -188,6 +188,8 @@ def sweep(
         described["record_every"] = record_every
     if (rule := getattr(task, "feature_rule", None)) is not None:
         described["features"] = rule
+    if out is not None and not is_value(model):  # a name does not say what code of one's own computes
+        described["code"] = digest(partial(run.gradient, model), task, keys[0])
     with ExitStack() as stack, interrupts.deferred() as stop:
         folder = None
         if out is not None:

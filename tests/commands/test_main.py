@@ -211,7 +211,13 @@ def test_a_study_ends_with_a_page_and_a_line_of_json(tmp_path, capsys):
     with open(named["results"]) as file:
         (cell,) = json.load(file)["cells"]
     assert cell["depth"] == 1
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["cells", "figures", "index.html", "results.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "cells",
+        "command.json",
+        "figures",
+        "index.html",
+        "results.json",
+    ]
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path, capsys, monkeypatch):
@@ -268,7 +274,16 @@ def test_training_ends_with_a_table_a_page_and_a_line_of_json(trained):
         assert f"{np.mean(row['val_scores']):.4f} ± {np.std(row['val_scores']):.4f}" in line
         assert f"{np.mean(row['train_losses']):.4f}" in line
         assert "0 of 2" in line
-    files = ["checkpoints", "config.json", "figures", "history.jsonl", "index.html", "results", "results.json"]
+    files = [
+        "checkpoints",
+        "command.json",
+        "config.json",
+        "figures",
+        "history.jsonl",
+        "index.html",
+        "results",
+        "results.json",
+    ]
     assert sorted(p.name for p in folder.iterdir()) == files
 
 

@@ -199,7 +199,8 @@ def drawn(key, graph, x):
 
 WHOLE = {
     "linen": lambda: Whole(),
-    "equinox": lambda: lambda key: Gated(key),
+    "equinox": lambda: lambda k: Gated(k),
+    "class": lambda: Gated,
     "nnx": lambda: lambda key: Plain(nnx.Rngs(params=key)),
     "function": lambda: jg.adapt(by_function, init=drawn),
 }
@@ -222,6 +223,18 @@ def test_whole_networks_train_over_seeds_and_resume(name, setting, tmp_path):
     sigma = jg.jacobian(f, setting.task.x).extremes(k=2).values
     J = np.asarray(jax.jacfwd(f)(jnp.asarray(setting.task.x))).reshape(68, -1)
     np.testing.assert_allclose(sigma, np.linalg.svd(J, compute_uv=False)[:2], rtol=1e-4)
+
+
+def test_a_folder_knows_what_layers_of_functions_compute(setting, tmp_path):
+    def network(c):
+        return jg.sequential([lambda h: jnp.tanh(c * h)], encoder=nn.Dense(D), readout=nn.Dense(2))
+
+    options = {"seeds": 1, "steps": 2, "out": tmp_path / "run"}
+    first = jg.train(network(1.0), setting.task, **options)
+    again = jg.train(network(1.0), setting.task, **options)
+    np.testing.assert_array_equal(first.history.train_loss, again.history.train_loss)
+    with pytest.raises(ValueError, match=r"code is .* there and .* here"):
+        jg.train(network(0.1), setting.task, **options)
 
 
 def test_one_step_of_a_function_is_adams_own(setting):
