@@ -78,10 +78,10 @@ def test_values_without_a_name_are_refused(parts, sentence):
 
 
 def test_the_options_are_those_of_the_model():
-    """One option a field of DeepGNN, with its default, but for what the data set decides."""
+    """One option a field of DeepGNN, with its default, but for what the data set and `intervene` decide."""
     defaults = {name: getattr(jg.DeepGNN, name) for name in jg.DeepGNN.__dataclass_fields__ if name in vars(jg.DeepGNN)}
     given = {f.name: getattr(ModelConfig(), f.name) for f in fields(ModelConfig)}
-    assert defaults.keys() - given.keys() == {"out", "pool", "parent", "name"}
+    assert defaults.keys() - given.keys() == {"out", "pool", "interventions", "parent", "name"}
     assert given == {name: defaults[name] for name in given}
     made = jg.DeepGNN(**asdict(ModelConfig()) | {"ssm": ModelConfig().ssm})
     assert made == jg.DeepGNN()
