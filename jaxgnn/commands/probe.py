@@ -1,6 +1,5 @@
 """What `jaxgnn probe` does: signals forward and errors backward at every layer, at initialisation and trained."""
 
-import json
 import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,7 @@ from jaxgnn.analysis.backward import Backward, backward_analysis
 from jaxgnn.analysis.theory_lines import Geometry, Line, Lines, geometry, lines
 from jaxgnn.analysis.verdict import verdict
 from jaxgnn.commands.options_file import save as save_options
-from jaxgnn.commands.setting import DataConfig, ModelConfig, label, network, start_on
+from jaxgnn.commands.setting import DataConfig, ModelConfig, label, network, start_on, summary
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.memory import require_memory
 from jaxgnn.host.occupied import occupied
@@ -279,4 +278,4 @@ class ProbeCommand:
         print(results["headline"])
         print(f"page: {page}")
         if self.json:
-            print(json.dumps({"page": str(page), "results": str(probing.out / "results.json")}))
+            print(summary(page, probing.out, headline=results["headline"]))

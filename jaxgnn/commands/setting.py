@@ -14,6 +14,7 @@ from jaxgnn.graphs.normalisation import Normalisation
 from jaxgnn.graphs.prepare import prepare
 from jaxgnn.host.cores import use_cores
 from jaxgnn.host.options import check_known, check_whole
+from jaxgnn.host.storage import as_json
 from jaxgnn.layers import LAYERS
 from jaxgnn.network.model import DeepGNN
 from jaxgnn.network.stack import INITIALISERS
@@ -140,3 +141,8 @@ def start_on(cores: int | None) -> None:
         return
     with contextlib.suppress(ValueError):  # JAX has started already: with what it has
         use_cores()
+
+
+def summary(page: Path, folder: Path, **found: Any) -> str:
+    """The last line of a command with --json: where its page and results are, and what it found; null for no number."""
+    return as_json({"page": str(page), "results": str(folder / "results.json")} | found)

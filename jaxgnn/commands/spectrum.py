@@ -1,6 +1,5 @@
 """What `jaxgnn spectrum` does: the Jacobian spectra of a network's layers, and of the network through depth."""
 
-import json
 import shlex
 import sys
 import time
@@ -15,7 +14,7 @@ import numpy as np
 import tyro
 
 from jaxgnn.commands.options_file import save as save_options
-from jaxgnn.commands.setting import DataConfig, ModelConfig, label, network
+from jaxgnn.commands.setting import DataConfig, ModelConfig, label, network, summary
 from jaxgnn.commands.spectrum_plan import SpectrumConfig, choose
 from jaxgnn.host import interrupts
 from jaxgnn.host.memory import peak_memory
@@ -300,7 +299,7 @@ class SpectrumCommand:
         print(headline(results))
         print(f"page: {page}")
         if self.json:
-            print(json.dumps({"page": str(page), "results": str(spectrum.out / "results.json")}))
+            print(summary(page, spectrum.out, headline=headline(results)))
 
 
 def _say(line: str) -> None:

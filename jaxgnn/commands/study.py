@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from jaxgnn.commands.options_file import save as save_options
-from jaxgnn.commands.setting import label
+from jaxgnn.commands.setting import label, summary
 from jaxgnn.commands.study_cell import arrays_of_cell, spectrum_said
 from jaxgnn.data import load_dataset
 from jaxgnn.graphs.connectivity import components, second_eigenvalue
@@ -50,6 +50,9 @@ REMEDIES: Mapping[str, dict[str, Any]] = {
     **{name: {"bound": name} for name in BOUNDS if name != "none"},
 }
 _SMALL_GRAPH = 400
+
+
+_SHOWN = ("dataset", "layer", "depth", "remedy", "bound_c", "score_mean", "score_std", "train_loss", "constant_loss")
 
 
 @dataclass(frozen=True)
@@ -327,4 +330,5 @@ class StudyCommand:
         print(headline(results["cells"]))
         print(f"page: {page}")
         if self.json:
-            print(json.dumps({"page": str(page), "results": str(study.out / "results.json")}))
+            cells = [{name: cell[name] for name in _SHOWN} for cell in results["cells"]]
+            print(summary(page, study.out, headline=headline(results["cells"]), cells=cells))

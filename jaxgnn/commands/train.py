@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ import tyro
 from jax.sharding import Mesh
 
 from jaxgnn.commands.options_file import save as save_options
-from jaxgnn.commands.setting import DataConfig, ModelConfig, label, named_values, network, start_on
+from jaxgnn.commands.setting import DataConfig, ModelConfig, label, named_values, network, start_on, summary
 from jaxgnn.host import interrupts
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_texts, check_whole
@@ -64,6 +63,9 @@ class RunConfig:
         check_flag("tensorboard", self.tensorboard)
         check_whole("record_every", self.record_every)
         check_record_every(self.record_every or None, STEPS_AT_ONCE)
+
+
+_SHOWN = ("options", "score_mean", "score_std", "val_mean", "train_loss", "failed_seeds")
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,9 @@ class TrainCommand:
         print(headline(results))
         print(f"page: {page}")
         if self.json:
-            print(json.dumps({"page": str(page), "results": str(training.out / "results.json")}))
+            rows = [{name: row[name] for name in _SHOWN} for row in results["rows"]]
+            found = {"headline": headline(results), "rows": rows, "chosen": results["chosen"]}
+            print(summary(page, training.out, **found))
 
 
 def _silent(*_: Any) -> None:

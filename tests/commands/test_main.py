@@ -262,8 +262,10 @@ def test_training_ends_with_a_table_a_page_and_a_line_of_json(trained):
     assert process.returncode == 0
     assert "Traceback" not in process.stderr
     named = json.loads(process.stdout.splitlines()[-1])
-    assert named == {"page": "run/index.html", "results": "run/results.json"}
+    assert (named["page"], named["results"]) == ("run/index.html", "run/results.json")
     found = rows(folder)
+    assert [row["score_mean"] for row in named["rows"]] == [row["score_mean"] for row in found]
+    assert named["headline"] in process.stdout
     assert [row["options"] for row in found] == [{"bound_c": 0.25}, {"bound_c": 0.5}]
     (chosen,) = (i for i, line in enumerate(process.stdout.splitlines()[3:5]) if "(chosen)" in line)
     assert found[chosen]["val_mean"] == max(row["val_mean"] for row in found)
