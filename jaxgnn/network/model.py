@@ -72,7 +72,8 @@ class DeepGNN(nn.Module):
       ssm: Lambda and B of residual="ssm".
       khop: block l propagates over the pairs at distance exactly l + 1 (`prepare(..., hops=K)`; cyclic beyond K).
       share_weights: all blocks have the same parameters.
-      jumping: what is read out: "last" X^(L), "sum" a learned weighted sum of X^(0) .. X^(L), "max" their maximum.
+      jumping: what is read out: "last" X^(L), "sum" a learned weighted sum of X^(0) .. X^(L), "max" their maximum,
+        "concat" X^(1) .. X^(L) side by side, [n, L d] (Xu et al. 2018).
       ends: "linear", or "layer": X^(0) = rho(layer(x)) and the logits are layer(X^(L)), as in a GCN of two layers (the
         readout with one head). Bounds, norms, residuals, DropEdge and the k-hop schedule are the blocks' alone.
       pool: "none" for logits of nodes [n, out]; "sum", "mean" or "max" over each graph's nodes for [graphs, out].
@@ -206,7 +207,7 @@ class DeepGNN(nn.Module):
             self.blocks,
             x0,
             None if taps is None else taps.blocks,
-            collect=collect,
+            collect=collect or self.jumping == "concat",
             remat=self.remat,
             share_weights=self.share_weights,
             jump=jump,
@@ -214,10 +215,13 @@ class DeepGNN(nn.Module):
             shared=self._shared(graph, x0),
             train=train,
         )
+        if self.jumping == "concat":
+            assert features is not None  # collected
+            jumped = jnp.moveaxis(features, 0, 1).reshape(x0.shape[0], self.blocks * self.width)
         X = self.readout_drop(X if self.jumping == "last" else jumped, deterministic=not train)
         logits = self._end(self.readout, graph, pooled(graph, X, self.pool), train)
         logits = graph.masked(logits) if self.pool == "none" else logits
-        return logits, features if features is None else jnp.concatenate([x0[None], features])
+        return logits, jnp.concatenate([x0[None], features]) if collect and features is not None else None
 
     def _shared(self, graph: Graph, x0: Float[Array, "n d"]) -> Shared:
         ssm = state_space.Matrices(**self.ssm_matrices) if self.residual == "ssm" else None

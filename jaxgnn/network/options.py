@@ -22,7 +22,7 @@ from jaxgnn.network.stack import (
     residual_rule,
 )
 
-JUMPING = ("last", "sum", "max")
+JUMPING = ("last", "sum", "max", "concat")
 ENDS = ("linear", "layer")
 POOLING = ("none", "sum", "mean", "max")
 
@@ -75,6 +75,8 @@ def complete(model: Any) -> None:
     for option in ("dropout", "input_dropout", "dropedge"):
         check_number(option, getattr(model, option), lambda v: 0 <= v < 1, "0 and more, below 1")
     check_remat(model.remat)
+    if model.jumping == "concat" and not model.blocks:
+        raise ValueError('jumping="concat" needs a block: with ends="layer" a depth of 3 and more')
     if model.ends == "layer":
         kind, options = model._layer_options()
         parameters = inspect.signature(kind.__call__).parameters

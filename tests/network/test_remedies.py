@@ -35,6 +35,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "shared weights": {"share_weights": True, "residual": "identity"},
     "jumping sum": {"jumping": "sum"},
     "jumping max": {"jumping": "max"},
+    "jumping concat": {"jumping": "concat"},
     "recomputed": {"remat": True, "residual": "identity"},
 }
 # Means over all nodes: of other components too. "batch" and "dgn" take them in training only.
@@ -224,6 +225,8 @@ def test_scan_is_the_loop_over_layers(name):
     close(X, found["loop"])
     jumping = made(name).jumping
     read = X[-1] if jumping == "last" else X.max(axis=0)
+    if jumping == "concat":
+        read = np.concatenate(list(X[1:]), axis=1)
     if jumping == "sum":
         read = np.einsum("l,lnd->nd", variables["params"]["jump"], X)
     close(found["logits"], read @ variables["params"]["readout"]["kernel"] + variables["params"]["readout"]["bias"])

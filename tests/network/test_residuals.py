@@ -164,7 +164,7 @@ def test_weighted_starts_as_the_mean_of_all_earlier_layers(graph, x64):
     np.testing.assert_array_equal(weights, np.ones(DEPTH))
 
 
-@pytest.mark.parametrize("jumping", ["last", "sum", "max"])
+@pytest.mark.parametrize("jumping", ["last", "sum", "max", "concat"])
 def test_jumping_knowledge(graph, random_variables, x64, jumping):
     model = jg.DeepGNN(depth=DEPTH, width=D, out=2, jumping=jumping, activation="tanh")
     params, logits, X = run(model, random_variables, graph, signal(12, 3))
@@ -177,7 +177,7 @@ def test_jumping_knowledge(graph, random_variables, x64, jumping):
         start = jax.jit(model.init)(jax.random.key(0), graph, signal(12, 3))["params"]["jump"]
         np.testing.assert_allclose(start, 1 / (DEPTH + 1), rtol=1e-6)
     else:
-        read = X[-1] if jumping == "last" else np.max(X, axis=0)
+        read = {"last": X[-1], "max": np.max(X, axis=0), "concat": np.concatenate(list(X[1:]), axis=1)}[jumping]
         assert "jump" not in params
     check(logits, read @ params["readout"]["kernel"] + params["readout"]["bias"])
 
