@@ -275,7 +275,6 @@ class TrainCommand:
         kept = f"the same command goes on from {training.out / 'checkpoints'}"
         with contextlib.ExitStack() as stack:
             scale.by_first(lambda: stack.enter_context(occupied(training.out)))
-            scale.by_first(lambda: save_options(training.out, "train", self))
             try:
                 with progress_bar() if scale.is_first() else contextlib.nullcontext(_silent) as report:
                     steps = self.optimisation.steps
@@ -283,6 +282,8 @@ class TrainCommand:
                         lambda done: report("training" if done else "compiling", done, max(done, steps))
                     )
             except KeyboardInterrupt:
+                if scale.is_first():
+                    save_options(training.out, "train", self)
                 raise KeyboardInterrupt(kept) from None
             except jax.errors.JaxRuntimeError as error:
                 if not jax.distributed.is_initialized():
@@ -296,6 +297,7 @@ class TrainCommand:
                     flush=True,
                 )
                 return
+            save_options(training.out, "train", self)
             results = training.write_results(points)
             histories = [point.result.history for point in points]
             record = points[results["chosen"]].result.record
