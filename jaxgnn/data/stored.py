@@ -11,7 +11,8 @@ One file, in numpy's .npz format without pickled objects:
     num_classes, name, split           where they are to be other than what the rest says
 
 Or a folder with edges.csv (source, target and perhaps weight; a line an edge), nodes.csv (a first line of names, a line
-a node: y, perhaps split with train, val, test or nothing, and one column for each feature), or the same as .parquet.
+a node: y, perhaps split with train, val, test or nothing, perhaps id with 0, 1, 2, .., and a column for each
+feature), or the same as .parquet.
 """
 
 from pathlib import Path
@@ -107,7 +108,16 @@ def _columns(path: Path, names: list[str], rows: list[list[Any]]) -> tuple[Any, 
     label = next((name for name in ("y", "label", "class") if name in names), None)
     if label is None:
         raise DataError(f"{path}: a column y with the nodes' classes is needed; there are {', '.join(names)}.")
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise DataError(f"{path}: the column {twice[0]!r} is there twice: every column needs a name of its own.")
     column = {name: [row[i] for row in rows] for i, name in enumerate(names)}
+    for name in {"id", "node"} & set(names):
+        for node, value in enumerate(column[name]):
+            if str(value).strip() != str(node):
+                needed = f"0 to {len(rows) - 1} in this order are needed, or no such column"
+                raise DataError(
+                    f"{path}: row {node} of the nodes has {name} {value!r}: edges name rows, so that {needed}."
+                )
     y = [_label(value) for value in column[label]]
     masks = {}
     if "split" in column:
@@ -135,7 +145,10 @@ def _label(value: Any) -> Any:
     text = value.strip()
     if not text:
         return None
-    return int(text) if text.lstrip("-").isdigit() else text
+    if not _is_number(text):
+        return text
+    number = float(text)
+    return int(number) if number.is_integer() else None if np.isnan(number) else number
 
 
 def _is_number(value: Any) -> bool:

@@ -134,10 +134,16 @@ def test_a_folder_of_csv_files(tmp_path, capsys):
     command = ["train", "--dataset", str(tmp_path), "--depth", "1", "--width", "2", "--steps", "2", "--seeds", "1"]
     assert main([*command, "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["results"] == str(out / "results.json")
+    (tmp_path / "nodes.csv").write_text("id,y,f\n0,0,1\n1,1.0,2\n2,1,3\n3,nan,4\n")
+    np.testing.assert_array_equal(jg.load_dataset(str(tmp_path)).labels, [0, 1, 1, -1])
     for content, sentence in (
         (NODES.replace("y,", "z,"), r"a column y with the nodes' classes is needed; there are z, split, f, g"),
         (NODES.replace("3,4", "3,x"), r"node 1 has 'x' in column 'g', where a number is needed"),
         (NODES.replace("val", "other"), r"node 1 has split 'other': allowed are train, val, test and nothing"),
+        ("id,y,f\n1,0,1\n0,1,2\n", r"row 0 of the nodes has id '1': edges name rows, so that 0 to 1 in this"),
+        ("id,y,f\na,0,1\nb,1,2\n", r"row 0 of the nodes has id 'a'"),
+        (NODES.replace("f,g", "f,f"), r"the column 'f' is there twice"),
+        ("y,f\n0.5,1\n1,2\n0,3\n1,4\n", r"the label of node 0 is 0.5: classes are whole numbers"),
         (NODES + "red\n", r"line 6 has 1 cells, and the first line names 4"),
         ("", r"the file is empty"),
     ):
