@@ -1,5 +1,6 @@
 """What a jaxpr computes as a hashable value, whatever names and objects it was traced with."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -92,6 +93,21 @@ def entries(array: Any) -> tuple[Any, ...]:
         return (array.dtype, *entries(jax.random.key_data(array)))
     numbers = np.asarray(array)
     return (numbers.dtype, numbers.shape, numbers.tobytes())
+
+
+def arrays(value: Any) -> Iterator[Any]:
+    """The numbers that are written in a jaxpr, or in one inside a parameter, in the order of its equations."""
+    if isinstance(value, ClosedJaxpr):
+        yield from value.consts
+        yield from arrays(value.jaxpr)
+    elif isinstance(value, Jaxpr):
+        for eqn in value.eqns:
+            yield from (atom.val for atom in eqn.invars if isinstance(atom, Literal))
+            for param in eqn.params.values():
+                yield from arrays(param)
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from arrays(part)
 
 
 def private(jaxpr: Jaxpr) -> Jaxpr:

@@ -13,7 +13,7 @@ import jaxgnn as jg
 from jaxgnn.analysis import backward, landscape
 from jaxgnn.analysis.probe import _probe
 from jaxgnn.host import program
-from jaxgnn.host.program import _run, is_value, trace
+from jaxgnn.host.program import _run, digest, is_value, trace
 from jaxgnn.host.structure import structure
 from jaxgnn.jacobian import lyapunov, products, sensitivity
 from jaxgnn.training.train import _advance
@@ -235,3 +235,23 @@ def test_training_with_a_layer_of_ones_own_that_reads_what_changes():
     assert sizes[1] == sizes[2] == sizes[0] + 1
     np.testing.assert_allclose(histories[1][0, 0], np.log(2), rtol=1e-6)  # logits are 0 where every H is
     assert abs(histories[0][0, 0] - np.log(2)) > 1e-3
+
+
+@pytest.mark.parametrize("place", ["plain", "a branch", "a loop", "a jitted function", "a derivative"])
+def test_a_digest_sees_every_number_that_is_closed_over(place):
+    def of(M):
+        def f(x):
+            if place == "a branch":
+                return jax.lax.cond(x[0, 0] > 0, lambda x: M @ x, lambda x: x, x)
+            if place == "a loop":
+                return jax.lax.scan(lambda x, _: (M @ x, None), x, length=2)[0]
+            if place == "a jitted function":
+                return jax.jit(lambda x: M @ x)(x)
+            return jax.grad(lambda x: jnp.sum(M @ x))(x) if place == "a derivative" else M @ x
+
+        return digest(f, jnp.ones((40, 40)))
+
+    first = np.ones((40, 40), np.float32)
+    other = first.copy()
+    other[20, 20] = 2  # in the middle: where a text leaves numbers out
+    assert of(first) == of(first.copy()) != of(other)

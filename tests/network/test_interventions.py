@@ -161,14 +161,18 @@ def test_a_trained_network_and_its_folder(setting, tmp_path):
 
 def test_a_folder_knows_what_a_function_computes(setting, tmp_path):
     model, _, _, _, task = setting
-    options = {"seeds": 1, "steps": 2, "out": tmp_path / "run"}
-    for c in (1.0, 1.0, 0.0):
-        edited = jg.intervene(model, {2: edits.function(lambda X, c=c: c * X)})
-        if c:
-            jg.train(edited, task, **options)
-            continue
+
+    def trained(site, M):
+        edited = jg.intervene(model, {(site, 2): edits.function(lambda X: M @ X)})
+        return jg.train(edited, task, seeds=1, steps=2, out=tmp_path / site)
+
+    other = np.eye(34)
+    other[17, 17] = 0
+    for site in ("features", "errors"):
+        trained(site, np.eye(34))
+        trained(site, np.eye(34))
         with pytest.raises(ValueError, match=r"code is .* there and .* here"):
-            jg.train(edited, task, **options)
+            trained(site, other)
 
 
 REFUSED = {
