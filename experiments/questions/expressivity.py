@@ -26,7 +26,6 @@ from jaxgnn.evidence.finding import Finding
 from jaxgnn.evidence.intervals import Interval
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
-from jaxgnn.experiments.questions.links import link_prediction
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
@@ -128,7 +127,10 @@ def homophilous_graphs(config: Config, seed: int) -> ManyGraphs:
 def _task(name: str, config: Config, seed: int) -> tuple[Any, dict[str, Any]]:
     """A task, and the options of the model that it needs."""
     if name == "link":
-        return link_prediction(config.num_nodes, seed), {"out": 8}
+        sizes = {"num_nodes": config.num_nodes, "train_per_class": config.num_nodes // 10}
+        ds = jg.load_dataset("csbm", average_degree=10.0, seed=seed, **sizes)
+        task = jg.tasks.link_prediction(ds, out=8, seed=seed)
+        return task, {"out": task.out}
     if name == "graph":
         return homophilous_graphs(config, seed), {"out": 2, "pool": "mean"}
     ds = jg.load_dataset("csbm", num_nodes=config.num_nodes, seed=seed, train_per_class=config.num_nodes // 10)

@@ -15,11 +15,13 @@ from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.prepare import prepare
 from jaxgnn.graphs.sources import as_source
 from jaxgnn.host.arrays import Array
+from jaxgnn.host.memory import require_memory
 from jaxgnn.host.options import check_seed, check_whole, is_number
 from jaxgnn.tasks.objectives import loss_value, score_value
 from jaxgnn.tasks.task import Metrics
 
 _RANKINGS = ("roc_auc", "average_precision")
+_OPTIONS = ("normalisation", "loops", "backend", "hops")  # of the graph of messages
 
 
 @jax.tree_util.register_dataclass
@@ -107,10 +109,11 @@ def link_prediction(
       metric: "roc_auc", "average_precision", "mrr", or "hits@K" for a whole K.
       out: columns of the outputs that pairs are scored by.
       seed: of the order of the edges and of the pairs without one.
-      options: of `jaxgnn.prepare` for the graph of messages.
+      options: normalisation, loops, backend and hops of `jaxgnn.prepare` for the graph of messages.
 
     Raises ValueError for a graph that is not undirected, fractions that leave a split empty, more pairs without an edge
-    than there are, an unknown metric.
+    than there are, an unknown metric or option; MemoryError where so many pairs are asked for that all are listed, and
+    they do not fit.
 
     Source: Kipf & Welling 2016 (the inner product); Hu et al. 2020, OGB (hits@K, mrr).
     """
@@ -118,6 +121,8 @@ def link_prediction(
     for name, value in (("negatives", negatives), ("out", out)):
         check_whole(name, value, least=1)
     _check_metric(metric)
+    if unknown := sorted(set(options) - set(_OPTIONS)):
+        raise ValueError(f"option {unknown[0]!r} is not known: allowed are {', '.join(_OPTIONS)}")
     source = as_source("link_prediction", graph)
     if isinstance(source, Dataset):
         x, source = (source.x if x is None else x), source.graph
@@ -216,6 +221,7 @@ def _without_edge(
     if count > free:
         raise ValueError(f"{count} pairs without an edge are asked for, and there are {free}: fewer negatives go")
     if 3 * count > free or n < 2000:  # all of them are listed where many are asked for
+        require_memory(32 * n * (n - 1), f"all pairs of {n} nodes", "fewer negatives", on_host=True)
         u, v = np.triu_indices(n, 1)
         others = np.setdiff1d(u.astype(np.int64) * n + v, there, assume_unique=True)
         chosen = others[rng.choice(others.size, count, replace=False)]

@@ -7,7 +7,7 @@ from scipy import stats
 import jaxgnn as jg
 from jaxgnn.evidence import intervals
 from jaxgnn.experiments.park2024 import predictors
-from jaxgnn.experiments.questions import architectures, common, expansion, links, normalisations
+from jaxgnn.experiments.questions import architectures, common, expansion, normalisations
 
 
 @pytest.fixture
@@ -178,29 +178,6 @@ def test_named_graphs_are_connected_and_of_one_size():
     for graph in expansion.named_graphs(6).values():
         assert graph.n_node.sum() == 36
         assert jg.components(graph).max() == 0
-
-
-def test_link_prediction_asks_for_what_the_graph_does_not_show():
-    task = links.link_prediction(60, seed=1)
-    shown = {tuple(edge) for edge in np.stack([task.graph.senders, task.graph.receivers], axis=1)}
-    assert not shown & {tuple(pair) for pair in task.pairs}
-    masks = np.stack([task.train_mask, task.val_mask, task.test_mask])
-    assert (masks.sum(axis=0) == 1).all()
-    for mask in masks:
-        assert task.joined[mask].mean() == 0.5
-
-
-def test_link_predictions_loss_and_area(rng):
-    task = links.link_prediction(60, seed=1)
-    Z = rng.standard_normal((60, 4)).astype(np.float32)
-    metrics = task.evaluate(lambda graph, x: Z)
-    scores = np.sum(Z[task.pairs[:, 0]].astype(np.float64) * Z[task.pairs[:, 1]], axis=1)
-    y = task.joined[:, 0]
-    nll = np.log1p(np.exp(-np.where(y > 0, scores, -scores)))
-    np.testing.assert_allclose(metrics.train_loss, nll[task.train_mask].mean(), rtol=1e-5)
-    mask = task.test_mask
-    area = stats.mannwhitneyu(scores[mask & (y > 0)], scores[mask & (y == 0)]).statistic / (mask.sum() / 2) ** 2
-    np.testing.assert_allclose(metrics.test_score, area, rtol=1e-5)
 
 
 def test_settled_running_means_are_those_of_the_weights():

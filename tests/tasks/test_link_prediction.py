@@ -59,10 +59,13 @@ def by_loop(metric, scores, joined, mask):
     if metric.startswith("hits@"):
         K = int(metric[5:])
         return 1.0 if len(negative) < K else np.mean(positive > np.sort(negative)[-K])
+    if metric == "average_precision":  # the mean over edges of the share of edges among what scores as high
+        at_least = [mask & (scores >= s) for s in positive]
+        return np.mean([(joined[chosen] > 0).mean() for chosen in at_least])
     return np.mean([(s > negative).sum() + 0.5 * (s == negative).sum() for s in positive]) / len(negative)
 
 
-@pytest.mark.parametrize("metric", ["roc_auc", "mrr", "hits@1", "hits@3", "hits@50"])
+@pytest.mark.parametrize("metric", ["roc_auc", "average_precision", "mrr", "hits@1", "hits@3", "hits@50"])
 @pytest.mark.parametrize("tied", [False, True])
 def test_scores_are_those_of_a_loop(metric, tied):
     rng = np.random.default_rng(2)
@@ -98,6 +101,7 @@ REFUSED = {
     "empty": ({"fractions": (1.0, 0, 0, 0)}, "of 78 edges leave [78, 0, 0, 0]: every split needs one"),
     "negatives": ({"negatives": 100}, "pairs without an edge are asked for, and there are 483: fewer negatives go"),
     "none": ({"negatives": 0}, "negatives=0"),
+    "option": ({"senders": [0]}, "option 'senders' is not known: allowed are normalisation, loops, backend, hops"),
     "x": ({"x": np.ones((3, 2))}, "features must have 34 rows"),
 }
 
