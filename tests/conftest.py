@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 # A shell starts what it runs in the background with Ctrl-C ignored; what is tested here is a program that hears it.
@@ -28,6 +29,11 @@ install_import_hook(
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 import jaxgnn as jg  # noqa: E402
+
+# Processes that tests start run the package that is tested here, not another one that is installed beside it.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(jg.__file__).parents[1]), os.environ.get("PYTHONPATH")])
+)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
