@@ -97,4 +97,32 @@ FAULTS: tuple[Fault, ...] = (
         ("return inputs @ kernel + self.param", "return inputs @ kernel + 0 * self.param"),
         ("transposed = sp.csr_matrix(matrix.T)", "transposed = sp.csr_matrix(2 * matrix.T)"),
     ),
+    *faults(
+        "jaxgnn/graphs/fold.py",
+        "tests/graphs/test_fold.py -k 'row_is_added or by_gathers'",
+        ("np.arange(K)[:, None] < left, read, size)", "np.arange(K)[:, None] <= left, read, size)"),
+        ("read = start + K * number", "read = start + number"),
+        ("place[part, nodes] = np.arange(nodes.size)", "place[part, nodes] = np.arange(nodes.size)[::-1]"),
+        ('mode="fill", fill_value=0)', 'mode="clip")'),
+    ),
+    *faults(
+        "jaxgnn/graphs/segment.py",
+        "tests/graphs/test_segment.py",
+        ("for ahead in (stride, 2 * stride, 3 * stride):", "for ahead in (stride, 2 * stride):"),
+        ("data, stride = found, 4 * stride", "data, stride = found, 5 * stride"),
+        ("return jnp.where(there, data.at[first]", "return jnp.where(True, data.at[first]"),
+        ("jnp.argsort(segments, stable=True)", "jnp.arange(segments.size)"),
+        (
+            "return primitive.bind(jnp.moveaxis(data, axes[0], 1), ids, **params), 1",
+            "return jax.vmap(partial(compute, **params), (axes[0], None))(data * 1.001, ids), 0",
+        ),
+    ),
+    *faults(
+        "jaxgnn/graphs/sources.py",
+        "tests/graphs/test_sources.py",
+        ("kept = found.data != 0", "kept = found.data > 0"),
+        ("undirected=not graph.is_directed())", "undirected=False)"),
+        ("return (array[0], array[1]) if axis == 0 else (array[:, 0], array[:, 1])", "return array[0], array[1]"),
+        ("return mask[:, split]", "return mask[:, 0]"),
+    ),
 )

@@ -13,6 +13,7 @@ FAULTS: tuple[Fault, ...] = (
     *_of(
         "cheb",
         "cheb",
+        ("(by - 1) * T - by * (P @ T)", "(by - 1) * T + by * (P @ T)"),
         ("2 * shifted(T) - before", "-2 * (P @ T) + before"),
         ("2 * norm * bounds[-1] + bounds[-2]", "2 * norm * bounds[-1] - bounds[-2]"),
         ("math.cosh(k * math.acosh(max(norm, 1.0)))", "2 * math.cosh(k * math.acosh(max(norm, 1.0)))"),
@@ -34,6 +35,8 @@ FAULTS: tuple[Fault, ...] = (
         "sage",
         "sage",
         ("return c * (through * operator_norm(A) + 1)", "return c * operator_norm(A)"),
+        ("graph.at_senders(Z), self.aggregation", "graph.at_senders(X), self.aggregation"),
+        ("through = c if self.project else 1.0", "through = 1.0"),
         ("math.sqrt(np.max(A.sum(axis=0), initial=0.0))", "math.sqrt(np.max(A.sum(axis=1), initial=0.0))"),
     ),
     *_of(

@@ -121,4 +121,47 @@ FAULTS: tuple[Fault, ...] = (
         ("shared=shared, train=False)", "shared=shared, train=True)"),
         ("np.arange(start, stop, dtype=np.int32)", "np.arange(stop - start, dtype=np.int32)"),
     ),
+    *faults(
+        "jaxgnn/network/interventions.py",
+        "tests/network/test_interventions.py -k 'features_are or on_the_way or probe_shows or jacobians'",
+        ("table[one.layer] = number[id(one.edit)]", "table[one.layer] = 1"),
+        ("jnp.minimum(layer, table.size - 1)", "jnp.minimum(layer, table.size - 2)"),
+        ("return edit(cotangent, *rest), *constant", "return cotangent, *constant"),
+        ("if one.site not in _BACKWARD)", "if True)"),
+    ),
+    *faults(
+        "jaxgnn/network/edits.py",
+        "tests/network/test_interventions.py -k 'features_are'",
+        ("graph.masked(X - row_mean(graph, X))", "graph.masked(X - 0.9 * row_mean(graph, X))"),
+        ("lambda graph, X: X - _projected(Q, X)", "lambda graph, X: X + _projected(Q, X)"),
+        ("np.linalg.qr(basis)[0], digest", "basis, digest"),
+        ("jax.lax.stop_gradient(X), forward_only", "X, forward_only"),
+    ),
+    *faults(
+        "jaxgnn/network/stack.py",
+        "tests/network/test_interventions.py -k 'probe_shows or on_the_way'",
+        ('edit("features", graph, X_next, index + 1)', 'edit("features", graph, X_next, index)'),
+        ('H = edit("errors", graph, H, index)', 'H = edit("errors", graph, H, index + 1)'),
+    ),
+    *faults(
+        "jaxgnn/network/foreign.py",
+        "tests/network/test_foreign.py -k 'probe or spectra'",
+        (
+            "ACTIVATIONS[self.activation](H + taps.blocks.pre_activation[l])",
+            "ACTIVATIONS[self.activation](H) + taps.blocks.pre_activation[l]",
+        ),
+        ("start += W.size", "start += 0"),
+        ('if name == f"layer_{layer}" or', 'if name == f"layer_{layer + 1}" or'),
+        ("lambda h, l: jax.lax.switch(l, steps, h)", "lambda h, l: steps[0](h)"),
+    ),
+    *faults(
+        "jaxgnn/network/parts.py",
+        "tests/network/test_foreign.py -k 'probe or spectra or whole'",
+        (
+            "_evaluating(nnx.merge(graphdef, jax.tree.unflatten(tree, list(named.values())), rest))",
+            "nnx.merge(graphdef, jax.tree.unflatten(tree, list(named.values())), rest)",
+        ),
+        ('return {"params": split(factory(key))[0]}', 'return {"params": split(template)[0]}'),
+        ('changing = [name for name in variables if name != "params"] if train else []', "changing = []"),
+    ),
 )

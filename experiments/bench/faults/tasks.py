@@ -64,4 +64,14 @@ FAULTS: tuple[Fault, ...] = (
         ("max(float(y.max()) for y in targets[0])", "max(float(y.max()) for y in targets[1])"),
         ("mean = float(targets[0].mean())", "mean = float(np.median(targets[0]))"),
     ),
+    *faults(
+        "jaxgnn/tasks/link_prediction.py",
+        "tests/tasks/test_link_prediction.py",
+        ("messages, asked = edges[: counts[0]], edges[counts[0] :]", "messages, asked = edges, edges[counts[0] :]"),
+        ("keys = keys[~np.isin(keys, there)]", "keys = keys"),
+        ("rank = 1 + above + level / 2", "rank = 1 + above + level"),
+        ("(scores > threshold)", "(scores >= threshold)"),
+        ("threshold = ordered[-K]", "threshold = ordered[-K - 1]"),
+        ("np.repeat(split, negatives)", "np.tile(split, negatives)[::-1]"),
+    ),
 )
