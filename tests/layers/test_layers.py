@@ -473,6 +473,14 @@ def test_lipschitz_is_attained(graphs, x64, name):
     assert jacobian_norm(module, params, graph, X) == pytest.approx(module.lipschitz(graph, c, index=1), rel=1e-12)
 
 
+def test_lipschitz_of_projected_neighbours_is_attained(graphs, x64):
+    # By positive features, which pass the ReLU, and the constant vector on a ring.
+    module, graph, X = SAGE(D, project=True), jg.prepare(**graphs.ring(7)), 1 + jnp.asarray(signal(7, D)) ** 2
+    for c in (0.5, 1.5):
+        params = jax.tree.map(lambda W, c=c: c * jnp.eye(D) if W.ndim == 2 else 0 * W, random_params(module, graph, X))
+        assert jacobian_norm(module, params, graph, X) == pytest.approx(module.lipschitz(graph, c), rel=1e-12)
+
+
 def test_lipschitz_of_chebyshev_terms():
     # T_k(-P) of a ring has norm 1; of a matrix that is not symmetric it may have more, by the recursion's bound.
     layer = LAYERS["cheb"](features=D, K=4)
