@@ -4,7 +4,7 @@ They have what `jaxgnn.probe`, `backward_analysis`, `jacobian`, `lyapunov` and `
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.host.precision import precision
+from jaxgnn.network.interventions import Intervention, Site, edited, forward_alone
 from jaxgnn.network.model import NUMBERS, ModelTaps
 from jaxgnn.network.parts import WAYS, Part, is_instance, made_by, part
 from jaxgnn.network.stack import ACTIVATIONS, Taps
@@ -33,6 +34,7 @@ class Network:
       layers: X^(l) -> H^(l).
       activation: X^(l+1) = rho(H^(l)).
       exposed: whether the layers are those of the network; a whole network is one part that is not.
+      interventions: what `jaxgnn.intervene` puts here.
     """
 
     layers: tuple[Part, ...]
@@ -40,6 +42,11 @@ class Network:
     readout: Part | None = None
     activation: str = "identity"
     exposed: bool = True
+    interventions: tuple[Intervention, ...] = ()
+
+    def clone(self, **changes: Any) -> "Network":
+        """The same network with other attributes."""
+        return replace(self, **changes)
 
     @property
     def blocks(self) -> int:
@@ -60,7 +67,7 @@ class Network:
             own = one.init(jax.random.fold_in(key, number), graph, h)
             for collection, tree in own.items():
                 found.setdefault(collection, {})[name] = tree
-            h = self._after(name, one.apply(own, graph, h, False, None)[0])
+            h = self._run(name, own, graph, h)[0]
         return found
 
     def own(self) -> dict[str, Any]:
@@ -88,29 +95,57 @@ class Network:
         """Logits [n, out]; with method="tapped" and taps the features as well; with `mutable` what training changed."""
         variables = self.own() if variables is None else variables
         features, changed, h = [], {}, x
-        for number, (name, one) in enumerate(self._parts().items()):
-            own = {collection: tree[name] for collection, tree in variables.items() if name in tree}
+        for number, name in enumerate(self._parts()):
             keys = None if rngs is None else {k: jax.random.fold_in(v, number) for k, v in rngs.items()}
-            if taps is not None and name.startswith("layer_"):
-                l = int(name.removeprefix("layer_"))
-                if l == 0:
-                    h = h + taps.encoder
-                    features.append(h)
-                own = self._with_taps(own, taps.blocks.weights[l])
-                H, new = one.apply(own, graph, h, train, keys)
-                h = ACTIVATIONS[self.activation](H + taps.blocks.pre_activation[l]) + taps.blocks.features[l]
+            if name == "layer_0":
+                h = self._start(graph, h, None if taps is None else taps.encoder)
                 features.append(h)
-            else:
-                h, new = one.apply(own, graph, h, train, keys)
-                h = self._after(name, h)
+            h, new = self._run(name, _own(variables, name), graph, h, taps, train=train, keys=keys)
+            if name.startswith("layer_"):
+                features.append(h)
             for collection, tree in new.items():
                 changed.setdefault(collection, {})[name] = tree
         if method == "tapped":
             return h, jnp.stack(features)
         return h if mutable is False else (h, {k: variables[k] | changed.get(k, {}) for k in mutable})
 
-    def _after(self, name: str, h: Array) -> Array:
-        return ACTIVATIONS[self.activation](h) if name.startswith("layer_") else h
+    def _run(
+        self,
+        name: str,
+        own: dict[str, Any],
+        graph: Graph,
+        h: Any,
+        taps: ModelTaps | None = None,
+        *,
+        train: bool = False,
+        keys: Any = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """What a part gives, a layer with its activation, interventions and taps; and the collections that changed."""
+        one = self._parts()[name]
+        if not name.startswith("layer_") or not self.exposed:
+            return one.apply(own, graph, h, train, keys)
+        l = int(name.removeprefix("layer_"))
+        tap = None if taps is None else taps.blocks
+        own = self._edited_weights(own, graph, l)
+        H, changed = one.apply(own if tap is None else self._with_taps(own, tap.weights[l]), graph, h, train, keys)
+        H = self._edit("pre_activations", graph, H, l)
+        H = self._edit("errors", graph, H if tap is None else H + tap.pre_activation[l], l)
+        X = self._edit("features", graph, ACTIVATIONS[self.activation](H), l + 1)
+        return self._edit("feature_grads", graph, X if tap is None else X + tap.features[l], l + 1), changed
+
+    def _start(self, graph: Graph, h: Any, tap: Array | None = None) -> Any:
+        """X^(0) from what the encoder gives."""
+        h = self._edit("features", graph, h, 0)
+        return self._edit("feature_grads", graph, h if tap is None else h + tap, 0)
+
+    def _edit(self, site: Site, graph: Graph, X: Any, layer: int) -> Any:
+        return edited(self.interventions, site, graph, X, layer) if self.interventions else X
+
+    def _edited_weights(self, own: dict[str, Any], graph: Graph, layer: int) -> dict[str, Any]:
+        if not any(one.site == "weights" for one in self.interventions) or "params" not in own:
+            return own
+        changed = jax.tree.map(lambda W: self._edit("weights", graph, W, layer) if W.ndim > 1 else W, own["params"])
+        return own | {"params": changed}
 
     @staticmethod
     def _with_taps(own: dict[str, Any], tap: Float[Array, "p 1"]) -> dict[str, Any]:
@@ -145,11 +180,12 @@ class Network:
     def _until(self, variables: Any, graph: Graph, x: Any, layer: int) -> Array:
         """X^(layer)."""
         h = x
-        for name, one in self._parts().items():
+        for name in self._parts():
+            if name == "layer_0":
+                h = self._start(graph, h)
             if name == f"layer_{layer}" or name == "readout":
                 break
-            own = {collection: tree[name] for collection, tree in variables.items() if name in tree}
-            h = self._after(name, one.apply(own, graph, h, False, None)[0])
+            h = self._run(name, _own(variables, name), graph, h)[0]
         return jnp.asarray(h)
 
     def layer_fn(
@@ -165,18 +201,14 @@ class Network:
         if not 0 <= layer < self.blocks:
             raise ValueError(f"layer={layer}: a network of {self.blocks} layers has layers 0 to {self.blocks - 1}")
         variables = self.own() if variables is None else variables
-        name, one = f"layer_{layer}", self.layers[layer]
+        forward, name = forward_alone(self), f"layer_{layer}"
         wanted = jnp.result_type(float) if dtype is None else dtype
         with precision(wanted):
             if dtype is not None:
                 variables, x = jax.tree.map(lambda a: _cast(a, dtype), (variables, x))
-            h = self._until(variables, graph, x, layer)
-        own = {collection: tree[name] for collection, tree in variables.items() if name in tree}
-
-        def f(h):
-            return self._after(name, one.apply(own, graph, h, False, None)[0])
-
-        return f, h
+            h = forward._until(variables, graph, x, layer)
+        own = _own(variables, name)
+        return lambda h: forward._run(name, own, graph, h)[0], h
 
     def scan_fn(
         self, variables: Any, graph: Graph, x: Any, *, dtype: Any = None
@@ -187,14 +219,16 @@ class Network:
         """
         variables = self.own() if variables is None else variables
         self.zero_taps_on(variables, graph, x)
+        forward = forward_alone(self)
         with precision(jnp.result_type(float) if dtype is None else dtype):
             if dtype is not None:
                 variables, x = jax.tree.map(lambda a: _cast(a, dtype), (variables, x))
-            h = self._until(variables, graph, x, 0)
+            h = forward._until(variables, graph, x, 0)
 
         def layer(l):
-            own = {c: tree[f"layer_{l}"] for c, tree in variables.items() if f"layer_{l}" in tree}
-            return lambda h: self._after(f"layer_{l}", self.layers[l].apply(own, graph, h, False, None)[0])
+            name = f"layer_{l}"
+            own = _own(variables, name)
+            return lambda h: forward._run(name, own, graph, h)[0]
 
         steps = [layer(l) for l in range(self.blocks)]
         return lambda h, l: jax.lax.switch(l, steps, h), h, jnp.arange(self.blocks)
@@ -216,7 +250,8 @@ class Network:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={one}" for name, one in self._parts().items())
-        return f"Network({parts}, activation={self.activation!r})"
+        edits = f", interventions={self.interventions}" if self.interventions else ""
+        return f"Network({parts}, activation={self.activation!r}{edits})"
 
 
 def sequential(
@@ -232,7 +267,7 @@ def sequential(
       activation: rho in X^(l+1) = rho(H^(l)), where H^(l) is what layer l gives: backward errors B^(l) are d loss / d
         H^(l). With "identity" they are G^(l+1).
 
-    Weight gradients are those of all parameters of a layer together. Modules of NNX and Equinox run in evaluation mode.
+    Weight gradients are those of all parameters of a layer together.
     Raises ValueError for what is no layer, and for no layers.
     """
     check_known("activation", activation, ACTIVATIONS)
@@ -270,8 +305,13 @@ def taps_of(model: Any, params: Any, graph: Graph, x: Any) -> Any:
     return model.zero_taps(params, x) if on_graph is None else on_graph(params, graph, x)
 
 
+def _own(variables: Any, name: str) -> dict[str, Any]:
+    """A part's variables by collection."""
+    return {collection: tree[name] for collection, tree in variables.items() if name in tree}
+
+
 def _one(layer: Any) -> Part:
-    if isinstance(layer, tuple) and len(layer) == 2:
+    if isinstance(layer, tuple) and len(layer) == 2 and not is_instance(layer):
         return part(layer[1], layer[0])
     return part(layer)
 

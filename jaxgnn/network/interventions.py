@@ -43,16 +43,17 @@ def intervene(model: Any, edits: Mapping[Any, Edit]) -> Any:
     """The same network with interventions, for `probe`, `train`, `layer_fn` and all else that takes one.
 
     Args:
-      model: a DeepGNN; what it has of interventions is kept, and replaced at the same site.
+      model: a DeepGNN or `jaxgnn.sequential`; what it has of interventions is kept, and replaced at the same site.
       edits: `jaxgnn.edits` by layer l, or by (site, l), l a number or "all"; see the module's docstring.
 
-    Raises ValueError for a site or layer that is not there, and for what is no edit.
+    Raises ValueError for a site or layer that is not there, for what is no edit, and for a network of which no layers
+    are known.
 
     Source: after Keriven 2025, section 4 (is it the mean of the error that training stops at?), and activation
     patching in language models (Vig et al. 2020).
     """
-    if not hasattr(model, "interventions"):
-        raise ValueError(f"intervene: a DeepGNN is needed, not {type(model).__name__}")
+    if not getattr(model, "exposed", hasattr(model, "interventions")):
+        raise ValueError(f"intervene: a DeepGNN or jaxgnn.sequential is needed, not {type(model).__name__}")
     found = {(one.site, one.layer): one for one in model.interventions}
     for key, edit in edits.items():
         site, layer = key if isinstance(key, tuple) and len(key) == 2 else ("features", key)

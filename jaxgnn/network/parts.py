@@ -4,7 +4,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -49,10 +49,8 @@ def part(module: Any, init: Callable[[Array, Graph, Any], Any] | None = None) ->
         return module
     if isinstance(module, nn.Module):
         return _linen(module)
-    if isinstance(module, nnx.Module):
-        return _instance(_name(module), module, *_nnx(module))
-    if _is_equinox(module):
-        return _instance(_name(module), module, *_equinox(module))
+    if (split := _split(module)) is not None:
+        return _instance(module, split)
     if not callable(module):
         raise ValueError(f"{type(module).__name__} is no piece of a network: {WAYS}")
     takes = len(_positional(module))
@@ -81,17 +79,16 @@ def made_by(factory: Callable[[Array], Any]) -> Part:
     Raises ValueError where it gives no such module.
     """
     template = factory(jax.random.key(0))
-    if isinstance(template, nnx.Module):
-        split = _nnx
-    elif _is_equinox(template):
-        split = _equinox
-    else:
+    split = _split(template)
+    if split is None:
         given = type(template).__name__
         raise ValueError(f"{_name(factory)} gives a {given}: a function key -> NNX or Equinox module is needed")
-    found = _instance(_name(type(template)), template, *split(template))
+    found = _instance(template, split)
 
     def init(key, graph, h):
-        return {"params": split(factory(key))[0]}
+        drawn = _split(factory(key))
+        assert drawn is not None  # as the first was
+        return drawn.variables
 
     return Part(found.name, init, found.apply)
 
@@ -117,27 +114,58 @@ def _linen(module: nn.Module) -> Part:
     return Part(repr(module), init, apply)
 
 
-def _nnx(module: nnx.Module) -> tuple[dict[str, Array], Callable[[dict[str, Array]], Any]]:
-    graphdef, params, rest = nnx.split(module, nnx.Param, ...)
-    named, tree = _named(params)
+class _Split(NamedTuple):
+    """A module with weights of its own as arrays by name, and what is left of it.
 
-    def rebuilt(named):
-        return _evaluating(nnx.merge(graphdef, jax.tree.unflatten(tree, list(named.values())), rest))
+    Attributes:
+      variables: arrays by name, by collection: "params", and what training changes without a gradient.
+      run: (variables, args, train, key) -> h', and the collections that training changed.
+    """
 
-    return named, rebuilt
-
-
-def _evaluating(module: nnx.Module) -> nnx.Module:
-    module.eval()
-    return module
+    variables: dict[str, dict[str, Array]]
+    run: Callable[[dict[str, Any], tuple[Any, ...], bool, Any], tuple[Array, dict[str, Any]]]
 
 
-def _equinox(module: Any) -> tuple[dict[str, Array], Callable[[dict[str, Array]], Any]]:
+def _nnx(module: nnx.Module) -> _Split:
+    """Running means and whatever else it keeps are its state; random streams start anew from the key of each step."""
+    kinds = nnx.Param, nnx.RngState, ...
+    graphdef, params, streams, state = nnx.split(module, *kinds)
+    (params, tree), (streams, streams_tree), (state, state_tree) = map(_named, (params, streams, state))
+
+    def run(variables, args, train, key):
+        keys = [
+            jax.random.fold_in(key, i) if key is not None and jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key) else a
+            for i, a in enumerate(streams.values())
+        ]
+        own, kept = (list(variables.get(c, {}).values()) for c in ("params", "state"))
+        states = zip((tree, streams_tree, state_tree), (own, keys, kept), strict=True)
+        called = nnx.merge(graphdef, *(jax.tree.unflatten(tree, leaves) for tree, leaves in states))
+        called.train() if train else called.eval()
+        out = called(*args)
+        return out, {"state": _named(nnx.split(called, *kinds)[3])[0]} if train and state else {}
+
+    return _Split({"params": params} | ({"state": state} if state else {}), run)
+
+
+def _equinox(module: Any, state: Any = None) -> _Split:
+    """`state` is what `equinox.nn.make_with_state` gives beside the module: (.., state) -> (h', state) then."""
     import equinox as eqx  # the module is one of it
 
-    params, static = eqx.partition(eqx.nn.inference_mode(module), eqx.is_inexact_array)
+    params, static = eqx.partition(module, eqx.is_inexact_array)
     named, tree = _named(params)
-    return named, lambda named: eqx.combine(jax.tree.unflatten(tree, list(named.values())), static)
+    kept, state_tree = _named(state)
+    takes_key = "key" in inspect.signature(type(module).__call__).parameters
+
+    def run(variables, args, train, key):
+        own = jax.tree.unflatten(tree, list(variables["params"].values()))
+        called = eqx.nn.inference_mode(eqx.combine(own, static), not train)
+        more = {"key": key if train else None} if takes_key else {}
+        if state is None:
+            return called(*args, **more), {}
+        out, after = called(*args, jax.tree.unflatten(state_tree, list(variables["state"].values())), **more)
+        return out, {"state": _named(after)[0]} if train else {}
+
+    return _Split({"params": named} | ({"state": kept} if kept else {}), run)
 
 
 def _named(tree: Any) -> tuple[dict[str, Array], Any]:
@@ -147,21 +175,33 @@ def _named(tree: Any) -> tuple[dict[str, Array], Any]:
     return dict(zip(names, (jnp.asarray(leaf) for _, leaf in leaves), strict=True)), structure
 
 
-def _instance(name: str, module: Any, named: dict[str, Array], rebuilt: Callable[[dict[str, Array]], Any]) -> Part:
-    """A module with weights of its own, in evaluation mode: dropout and running means are not trained with."""
-    on_graph = len(_positional(type(module).__call__)) > 2  # self, graph, h
+def _split(module: Any) -> _Split | None:
+    """Of an NNX or Equinox module, or a pair (Equinox module, state); None for anything else."""
+    module, *state = module if isinstance(module, tuple) and len(module) == 2 else (module,)
+    if isinstance(module, nnx.Module) and not state:
+        return _nnx(module)
+    return _equinox(module, *state) if _is_equinox(module) else None
+
+
+def _instance(module: Any, split: _Split) -> Part:
+    """A module with weights of its own."""
+    kind = type(module[0] if isinstance(module, tuple) else module)
+    takes = [name for name in _positional(kind.__call__) if name not in ("state", "key")]
+    on_graph = len(takes) > 2  # self, graph, h
 
     def apply(variables, graph, h, train, rngs):
-        own = variables["params"]
-        module = rebuilt({name: own[name] for name in named})
-        return (module(graph, h) if on_graph else module(h)), {}
+        ordered = {c: {name: variables[c][name] for name in tree} for c, tree in split.variables.items()}
+        return split.run(ordered, (graph, h) if on_graph else (h,), train, (rngs or {}).get("dropout"))
 
-    return Part(name, lambda key, graph, h: {"params": dict(named)}, apply, own={"params": dict(named)})
+    def init(key, graph, h):
+        return jax.tree.map(lambda a: a, split.variables)
+
+    return Part(_name(kind), init, apply, own=init(None, None, None))
 
 
 def is_instance(module: Any) -> bool:
-    """Whether it is a module of NNX or Equinox."""
-    return isinstance(module, nnx.Module) or _is_equinox(module)
+    """Whether it is a module of NNX or Equinox, the latter with its state or without."""
+    return _split(module) is not None
 
 
 def _is_equinox(module: Any) -> bool:

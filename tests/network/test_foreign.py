@@ -11,6 +11,7 @@ from flax import nnx
 
 import jaxgnn as jg
 from jaxgnn.jacobian.products import generator
+from jaxgnn.training import folder
 
 eqx = pytest.importorskip("equinox")
 D = 4
@@ -197,12 +198,53 @@ def drawn(key, graph, x):
     return {"W": 0.3 * jax.random.normal(one, (34, 6)), "R": 0.3 * jax.random.normal(two, (6, 2))}
 
 
+class Noisy(nnx.Module):
+    """BatchNorm and dropout, with the graph between."""
+
+    def __init__(self, rngs, rate=0.0):
+        self.one, self.two = nnx.Linear(34, 6, rngs=rngs), nnx.Linear(6, 2, rngs=rngs)
+        self.norm, self.drop = nnx.BatchNorm(6, momentum=0.9, rngs=rngs), nnx.Dropout(rate, rngs=rngs)
+
+    def __call__(self, graph, x):
+        return self.two(self.drop(jnp.tanh(self.norm(graph.propagation @ self.one(x)))))
+
+
+class Stateful(eqx.Module):
+    """The same in Equinox, whose running means are a state beside the module."""
+
+    one: eqx.nn.Linear
+    two: eqx.nn.Linear
+    norm: eqx.nn.BatchNorm
+    drop: eqx.nn.Dropout
+
+    def __init__(self, key, rate=0.0):
+        one, two = jax.random.split(key)
+        self.one, self.two = eqx.nn.Linear(34, 6, key=one), eqx.nn.Linear(6, 2, key=two)
+        self.norm = eqx.nn.BatchNorm(6, axis_name="nodes", momentum=0.9, mode="batch")
+        self.drop = eqx.nn.Dropout(rate)
+
+    def __call__(self, graph, x, state, *, key=None):
+        H = graph.propagation @ jax.vmap(self.one)(x)
+        H, state = jax.vmap(self.norm, axis_name="nodes", in_axes=(0, None), out_axes=(0, None))(H, state)
+        return jax.vmap(self.two)(self.drop(jnp.tanh(H), key=key)), state
+
+
+def noisy(rate):
+    return lambda key: Noisy(nnx.Rngs(params=key, dropout=0), rate)
+
+
+def stateful(rate):
+    return lambda key: eqx.nn.make_with_state(Stateful)(key, rate)
+
+
 WHOLE = {
     "linen": lambda: Whole(),
     "equinox": lambda: lambda k: Gated(k),
     "class": lambda: Gated,
     "nnx": lambda: lambda key: Plain(nnx.Rngs(params=key)),
     "function": lambda: jg.adapt(by_function, init=drawn),
+    "nnx with dropout": lambda: noisy(0.3),
+    "equinox with a state": lambda: stateful(0.3),
 }
 
 
@@ -223,6 +265,22 @@ def test_whole_networks_train_over_seeds_and_resume(name, setting, tmp_path):
     sigma = jg.jacobian(f, setting.task.x).extremes(k=2).values
     J = np.asarray(jax.jacfwd(f)(jnp.asarray(setting.task.x))).reshape(68, -1)
     np.testing.assert_allclose(sigma, np.linalg.svd(J, compute_uv=False)[:2], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_an_interrupted_training_goes_on_to_the_same_bits(name, setting, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "_SECONDS", -1.0)  # a checkpoint after every few steps
+
+    def progress(done):
+        if done == 10:
+            raise KeyboardInterrupt
+
+    model = jg.adapt(WHOLE[name]())
+    with pytest.raises(KeyboardInterrupt):
+        trained(model, setting, out=tmp_path / "run", progress=progress)
+    again, whole = trained(model, setting, out=tmp_path / "run"), trained(model, setting)
+    for one, other in ((again.final_params, whole.final_params), (again.history, whole.history)):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
 def test_a_folder_knows_what_layers_of_functions_compute(setting, tmp_path):
@@ -303,3 +361,69 @@ def test_what_is_refused(case, setting):
     call, sentence = REFUSED[case]
     with pytest.raises(ValueError, match=sentence):
         call(setting)
+
+
+def five_nnx_steps(key, setting):
+    """Adam by Flax's own hand; the logits in evaluation mode after it."""
+    import optax
+
+    module = noisy(0.0)(key)
+    optimiser = optax.adam(1e-2)
+    state = optimiser.init(nnx.state(module, nnx.Param))
+    for _ in range(5):
+        module.train()
+        loss = lambda m: setting.task.loss(m(setting.graph, setting.task.x))  # noqa: E731
+        updates, state = optimiser.update(nnx.grad(loss)(module), state)
+        nnx.update(module, optax.apply_updates(nnx.state(module, nnx.Param), updates))
+    module.eval()
+    return module(setting.graph, setting.task.x)
+
+
+def five_equinox_steps(key, setting):
+    import optax
+
+    module, running = stateful(0.0)(key)
+    optimiser = optax.adam(1e-2)
+    state = optimiser.init(eqx.filter(module, eqx.is_inexact_array))
+
+    @eqx.filter_grad(has_aux=True)
+    def grad(m, running):
+        out, running = m(setting.graph, setting.task.x, running)
+        return setting.task.loss(out), running
+
+    for _ in range(5):
+        grads, running = grad(module, running)
+        updates, state = optimiser.update(grads, state)
+        module = eqx.apply_updates(module, updates)
+    return eqx.nn.inference_mode(module)(setting.graph, setting.task.x, running)[0]
+
+
+KEEPING = {"nnx": (noisy, five_nnx_steps), "equinox": (stateful, five_equinox_steps)}
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_running_means_move_with_training_as_in_their_own_library(name, setting):
+    factory, by_hand = KEEPING[name]
+    key = jax.random.key(3)
+    model = jg.adapt(lambda _: factory(0.0)(key))
+    found = jg.train(model, setting.task, seeds=2, steps=5, learning_rate=1e-2, weight_decay=0.0)
+    assert "state" in found.final_params
+    final = jax.tree.map(lambda a: a[1], found.final_params)
+    logits = model.apply(final, setting.graph, setting.task.x)
+    np.testing.assert_allclose(logits, by_hand(key, setting), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", KEEPING)
+def test_dropout_is_noise_in_training_alone(name, setting):
+    factory, _ = KEEPING[name]
+    model = jg.adapt(factory(0.5))
+    variables, x = model.init(jax.random.key(0), setting.graph, setting.task.x), setting.task.x
+
+    def trained(key):
+        return model.apply(variables, setting.graph, x, train=True, rngs={"dropout": key}, mutable=["state"])[0]
+
+    a, b = trained(jax.random.key(0)), trained(jax.random.key(1))
+    assert not np.allclose(a, b)
+    np.testing.assert_array_equal(a, trained(jax.random.key(0)))
+    still = model.apply(variables, setting.graph, x)
+    np.testing.assert_array_equal(still, model.apply(variables, setting.graph, x))

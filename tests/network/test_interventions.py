@@ -1,5 +1,6 @@
 """Interventions: against the network written out by hand, forward and on the way back, and two known effects."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -236,3 +237,43 @@ def test_errors_that_are_smooth_vanish_with_their_mean():
         norms[name] = float(jnp.linalg.norm(jg.probe(network, params, graph, task.x, task.loss).errors[0]))
     assert norms["off"] < 0.05 * norms["plain"]
     assert norms["mean"] > 0.2 * norms["plain"]
+
+
+SITES = {
+    "features": {0: edits.scale(2.0), 3: edits.off_mean()},
+    "pre_activations": {("pre_activations", 1): edits.onto(Q), ("pre_activations", 3): edits.replace(GIVEN)},
+    "weights": {("weights", 2): edits.function(jnp.sin), ("weights", 0): edits.scale(-1.0)},
+    "feature_grads": {("feature_grads", "all"): edits.off_mean(), ("feature_grads", 4): edits.scale(3.0)},
+    "errors": {("errors", 0): edits.scale(0.5), ("errors", 3): edits.mean()},
+}
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_layers_in_a_row_are_edited_as_the_same_layers_in_a_stack(setting, site):
+    model, params, graph, x, task = setting
+    p = params["params"]
+    row = jg.sequential(
+        [jg.layers.GCN(features=5)] * 4, encoder=nn.Dense(5), readout=nn.Dense(2), activation=model.activation
+    )
+    layers = {f"layer_{l}": jax.tree.map(lambda a, l=l: a[l], p["stack"]["layer"]) for l in range(4)}
+    own = {"params": {"encoder": p["encoder"], "readout": p["readout"], **layers}}
+    row, model = jg.intervene(row, SITES[site]), jg.intervene(model, SITES[site])
+    same(row.apply(own, graph, x), model.apply(params, graph, x))
+    ours, theirs = jg.probe(row, own, graph, x, task.loss), jg.probe(model, params, graph, x, task.loss)
+    for name in ("features", "feature_grads", "errors", "loss"):
+        same(getattr(ours, name), getattr(theirs, name))
+    grads = jax.grad(lambda v: task.loss(row.apply(v, graph, x)))(own)["params"]
+    stacked = jax.grad(lambda v: task.loss(model.apply(v, graph, x)))(params)["params"]
+    same(grads["encoder"], stacked["encoder"])
+    same([jax.tree.leaves(grads[f"layer_{l}"])[0] for l in range(4)], list(jax.tree.leaves(stacked["stack"])[0]))
+    for l in range(4):
+        (f, h), (g, k) = (n.layer_fn(v, graph, x, layer=l) for n, v in ((row, own), (model, params)))
+        same(h, k)
+        same(jax.jacfwd(f)(h), jax.jacfwd(g)(k))
+    (step, h, inputs), (other, k, more) = (n.scan_fn(v, graph, x) for n, v in ((row, own), (model, params)))
+    same(jg.lyapunov(step, h, inputs, k=2).exponents, jg.lyapunov(other, k, more, k=2).exponents)
+
+
+def test_a_network_without_known_layers_is_not_edited():
+    with pytest.raises(ValueError, match=r"a DeepGNN or jaxgnn\.sequential is needed, not Network"):
+        jg.intervene(jg.adapt(nn.Dense(2)), {0: edits.mean()})

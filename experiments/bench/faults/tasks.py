@@ -72,6 +72,6 @@ FAULTS: tuple[Fault, ...] = (
         ("rank = 1 + above + level / 2", "rank = 1 + above + level"),
         ("(scores > threshold)", "(scores >= threshold)"),
         ("threshold = ordered[-K]", "threshold = ordered[-K - 1]"),
-        ("np.repeat(split, negatives)", "np.tile(split, negatives)[::-1]"),
+        ("np.repeat(split, negatives)", "np.zeros(negatives * len(split), int)"),
     ),
 )
