@@ -32,8 +32,8 @@ from .jacobian import jacobian as jacobian
 from .jacobian import lyapunov as lyapunov
 from .jacobian import sensitivity as sensitivity
 from .network import edits as edits
-from .network.foreign import adapt as adapt
-from .network.foreign import sequential as sequential
+from .network.adapters import adapt as adapt
+from .network.adapters import sequential as sequential
 from .network.interventions import intervene as intervene
 from .network.model import DeepGNN as DeepGNN
 from .network.state_space import StateSpace as StateSpace

@@ -20,7 +20,7 @@ from jaxgnn.host.arrays import Array, summary
 from jaxgnn.host.magnitude import centred_top, norm, norm_ratio, ratio, scaled, times_power, unit
 from jaxgnn.host.precision import exact_products, nan_is_a_value
 from jaxgnn.host.program import of_model
-from jaxgnn.network.foreign import as_network, taps_of
+from jaxgnn.network.adapters import as_network, taps_of
 from jaxgnn.network.norms import centred, row_mean
 
 
@@ -130,7 +130,7 @@ def backward_analysis(
 
     Source: Keriven 2025 (B^(l)), Park & Kim 2024 (G^(l)).
     """
-    model = as_network(model)
+    model = as_network(model, graph, x)
     params = model.own() if params is None else params
     shape = geometry(graph) if shape is None else shape
     trace = probe(model, params, graph, x, loss_fn)

@@ -16,7 +16,7 @@ from jaxgnn.host.arrays import Array, summary, unshared
 from jaxgnn.host.magnitude import norm
 from jaxgnn.host.precision import exact_products
 from jaxgnn.host.program import frozen, is_value, of_model
-from jaxgnn.network.foreign import as_network, taps_of
+from jaxgnn.network.adapters import as_network, taps_of
 
 
 class Trace(NamedTuple):
@@ -70,7 +70,7 @@ def probe(model: Any, params: Any, graph: Graph, x: Features, loss_fn: Callable[
     Source: Park & Kim 2024 (G^(l)) and Keriven 2025 (B^(l)); the perturbation of every pre-activation gives
     B^(l) as its gradient.
     """
-    model = as_network(model)
+    model = as_network(model, graph, x)
     params = model.own() if params is None else params
     x = x if isinstance(x, SparseFeatures) else jnp.asarray(unshared(x))
     if not any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((params, graph, x))):

@@ -3,7 +3,7 @@
 They have what `jaxgnn.probe`, `backward_analysis`, `jacobian`, `lyapunov` and `train` ask a network for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +13,16 @@ from jaxtyping import Float, Int
 
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array
-from jaxgnn.host.options import check_known, check_whole
+from jaxgnn.host.options import check_whole
 from jaxgnn.host.precision import precision
 from jaxgnn.network.interventions import Intervention, Site, edited, forward_alone
 from jaxgnn.network.model import NUMBERS, ModelTaps
-from jaxgnn.network.parts import WAYS, Part, is_instance, made_by, part
+from jaxgnn.network.parts import Part
 from jaxgnn.network.stack import ACTIVATIONS, Taps
 
-_NO_LAYERS = "the network exposes no layers: jaxgnn.sequential([f0, f1, ...]) names them"
+_NO_LAYERS = (
+    "the network exposes no layers: jaxgnn.sequential([f0, f1, ...]) names them, or takes a module that has `blocks`"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +37,7 @@ class Network:
       activation: X^(l+1) = rho(H^(l)).
       exposed: whether the layers are those of the network; a whole network is one part that is not.
       interventions: what `jaxgnn.intervene` puts here.
+      agrees: (graph, x) raises ValueError where the parts in a row are not the network that they were taken from.
     """
 
     layers: tuple[Part, ...]
@@ -43,6 +46,15 @@ class Network:
     activation: str = "identity"
     exposed: bool = True
     interventions: tuple[Intervention, ...] = ()
+    agrees: Callable[[Graph, Any], None] | None = None
+
+    def check(self, graph: Graph, x: Any) -> None:
+        """Raises ValueError where the parts in a row are not the network that they were taken from.
+
+        Nothing is known of graphs and features that are traced.
+        """
+        if self.agrees is not None and not any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves((graph, x))):
+            self.agrees(graph, x)
 
     def clone(self, **changes: Any) -> "Network":
         """The same network with other attributes."""
@@ -161,6 +173,7 @@ class Network:
         """Taps that change nothing. Raises ValueError where layers are not known, or do not all have one shape."""
         if not self.exposed:
             raise ValueError(_NO_LAYERS)
+        self.check(graph, x)
         variables = self.own() if variables is None else variables
         shapes = [
             jax.eval_shape(lambda v, x, l=l: self._until(v, graph, x, l), variables, x) for l in range(self.blocks + 1)
@@ -254,81 +267,9 @@ class Network:
         return f"Network({parts}, activation={self.activation!r}{edits})"
 
 
-def sequential(
-    layers: Sequence[Any], *, encoder: Any = None, readout: Any = None, activation: str = "identity"
-) -> Network:
-    """A network of the given layers in a row, each with its X^(l) and errors known to `probe` and the rest.
-
-    Args:
-      layers: each a Linen module (`jaxgnn.layers` among them), an NNX or Equinox module, called with (graph, h) or (h)
-        as its signature has it; a function of (h) or (graph, h); or a pair (init, apply) of functions
-        (key, graph, h) -> params and (params, graph, h) -> h'. All map X^(l) to one shape.
-      encoder, readout: x -> X^(0) and X^(L) -> logits, of the same kinds.
-      activation: rho in X^(l+1) = rho(H^(l)), where H^(l) is what layer l gives: backward errors B^(l) are d loss / d
-        H^(l). With "identity" they are G^(l+1).
-
-    Weight gradients are those of all parameters of a layer together.
-    Raises ValueError for what is no layer, and for no layers.
-    """
-    check_known("activation", activation, ACTIVATIONS)
-    if not isinstance(layers, Sequence) or not layers:
-        raise ValueError(f"sequential: a list of layers is needed: {WAYS}")
-    ends = (None if end is None else _one(end) for end in (encoder, readout))
-    return Network(tuple(map(_one, layers)), *ends, activation=activation)
-
-
-def adapt(model: Any, init: Callable[[Array, Graph, Any], Any] | None = None) -> Network:
-    """A whole network of another library, or a plain function, for `train` and `jacobian`; its layers are not known.
-
-    Args:
-      model: a Linen, NNX or Equinox module; a function of (params, graph, x), with `init`; of (graph, x) or (x); or a
-        function key -> NNX or Equinox module, which draws the weights of every seed.
-      init: (key, graph, x) -> params.
-
-    Raises ValueError for what is none of these.
-    """
-    if isinstance(model, Network):
-        return model
-    if init is None and _is_factory(model):
-        return Network((made_by(model),), exposed=False)
-    return Network((part(model, init),), exposed=False)
-
-
-def as_network(model: Any) -> Any:
-    """A DeepGNN, or anything that is tapped, as it is; any other as a `Network`. Raises ValueError for no network."""
-    return model if isinstance(model, Network) or hasattr(model, "zero_taps") else adapt(model)
-
-
-def taps_of(model: Any, params: Any, graph: Graph, x: Any) -> Any:
-    """Perturbations that change nothing, of a network whose shapes the graph decides or of any that is tapped."""
-    on_graph = getattr(model, "zero_taps_on", None)
-    return model.zero_taps(params, x) if on_graph is None else on_graph(params, graph, x)
-
-
 def _own(variables: Any, name: str) -> dict[str, Any]:
     """A part's variables by collection."""
     return {collection: tree[name] for collection, tree in variables.items() if name in tree}
-
-
-def _one(layer: Any) -> Part:
-    if isinstance(layer, tuple) and len(layer) == 2 and not is_instance(layer):
-        return part(layer[1], layer[0])
-    return part(layer)
-
-
-def _is_factory(model: Any) -> bool:
-    """Whether it makes an NNX or Equinox module of a key: a class, or a plain function of one argument that does."""
-    if isinstance(model, type):
-        return True
-    code = getattr(model, "__code__", None)
-    if code is None or code.co_argcount != 1:
-        return False
-    if code.co_varnames[0] == "key":
-        return True
-    try:
-        return is_instance(model(jax.random.key(0)))
-    except Exception:  # a function of features cannot take a key
-        return False
 
 
 def _cast(a: Any, dtype: Any) -> Any:

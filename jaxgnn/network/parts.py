@@ -134,7 +134,7 @@ def _nnx(module: nnx.Module) -> _Split:
 
     def run(variables, args, train, key):
         keys = [
-            jax.random.fold_in(key, i) if key is not None and jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key) else a
+            jax.random.fold_in(key, i) if key is not None and jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a
             for i, a in enumerate(streams.values())
         ]
         own, kept = (list(variables.get(c, {}).values()) for c in ("params", "state"))

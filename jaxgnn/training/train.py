@@ -25,7 +25,8 @@ from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_whole
 from jaxgnn.host.precision import REPEATABLE, debugs_numbers, nan_is_a_value
 from jaxgnn.host.program import as_traced, digest, is_value
-from jaxgnn.network.foreign import Network, as_network
+from jaxgnn.network.adapters import as_network
+from jaxgnn.network.foreign import Network
 from jaxgnn.network.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.tasks.task import Metrics, Task
 from jaxgnn.training import run, scale, warm
@@ -45,7 +46,7 @@ STEPS_AT_ONCE = 10  # in one compiled loop: progress, history, checkpoints and C
 def make_train(model: Any, task: Task, config: TrainConfig) -> Callable[..., tuple[TrainState, Metrics]]:
     """The pure function train(key, hyper=...) -> (final TrainState, Metrics [steps]) of one run, to jit or vmap."""
 
-    model = as_network(model)
+    model = as_network(model, task.graph, task.x)
 
     def train(key: Array, hyper: Hyper | None = None) -> tuple[TrainState, Metrics]:
         hyper = default_hyper(model, config) if hyper is None else hyper
@@ -155,7 +156,7 @@ def sweep(
     GNN-SSM's Lambda). `init` is of one run or of every seed, for all points. The rest is as for `train`.
     """
     seeds = warm.number_of_seeds(seeds, init)
-    model = as_network(model)
+    model = as_network(model, task.graph, task.x)
     config = checked(model, grid, seeds, batching, options)
     check_seed("seed", seed)
     for name, flag in (("tensorboard", tensorboard), ("continue_", continue_), ("fresh", fresh)):

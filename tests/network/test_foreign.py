@@ -427,3 +427,79 @@ def test_dropout_is_noise_in_training_alone(name, setting):
     np.testing.assert_array_equal(a, trained(jax.random.key(0)))
     still = model.apply(variables, setting.graph, x)
     np.testing.assert_array_equal(still, model.apply(variables, setting.graph, x))
+
+
+class Deep(eqx.Module):
+    """A network that has its layers and its ends as attributes."""
+
+    encoder: eqx.Module
+    blocks: list
+    readout: eqx.Module
+    skips: bool = False
+
+    def __init__(self, key, skips=False):
+        keys = jax.random.split(key, 5)
+        self.encoder = Rows(34, D, keys[0])
+        self.blocks = [Mixer(k) for k in keys[1:4]]
+        self.readout = Rows(D, 2, keys[4])
+        self.skips = skips
+
+    def __call__(self, graph, x):
+        h = self.encoder(x)
+        for block in self.blocks:
+            h = block(graph, h) + (h if self.skips else 0)
+        return self.readout(h)
+
+
+class Rows(eqx.Module):
+    linear: eqx.nn.Linear
+
+    def __init__(self, d, e, key):
+        self.linear = eqx.nn.Linear(d, e, key=key)
+
+    def __call__(self, h):
+        return jax.vmap(self.linear)(h)
+
+
+class DeepNNX(nnx.Module):
+    def __init__(self, rngs):
+        self.encoder = nnx.Linear(34, D, rngs=rngs)
+        self.blocks = nnx.List([Normed(rngs) for _ in range(3)])
+        self.readout = nnx.Linear(D, 2, rngs=rngs)
+
+    def __call__(self, graph, x):
+        h = self.encoder(x)
+        for block in self.blocks:
+            h = block(h)
+        return self.readout(h)
+
+
+@pytest.mark.parametrize("make", [Deep, lambda key: DeepNNX(nnx.Rngs(params=key))], ids=["equinox", "nnx"])
+def test_a_module_with_blocks_is_probed_and_trained_layer_by_layer(make, setting):
+    module = make(jax.random.key(0))
+    if isinstance(module, nnx.Module):
+        module.eval()
+    network, x = jg.sequential(module), jnp.asarray(setting.task.x)
+    trace = jg.probe(network, None, setting.graph, x, setting.task.loss)
+    h = module.encoder(x)
+    for l, block in enumerate(module.blocks):
+        np.testing.assert_allclose(trace.features[l], h, atol=1e-5)
+        h = block(setting.graph, h) if isinstance(block, eqx.Module) else block(h)
+    np.testing.assert_allclose(trace.loss, setting.task.loss(module(setting.graph, x)), rtol=1e-5)
+    drawn = jg.sequential(make)
+    found = jg.train(drawn, setting.task, seeds=2, steps=5)
+    assert found.params["params"].keys() == {"encoder", "layer_0", "layer_1", "layer_2", "readout"}
+    assert not np.array_equal(*found.history.train_loss)
+
+
+def test_a_module_that_is_not_its_blocks_in_a_row_is_refused(setting):
+    sentence = "Deep is not encoder, blocks, readout in a row with activation='.*': its output is another"
+    for given in (Deep(jax.random.key(0), skips=True), lambda key: Deep(key, skips=True)):
+        with pytest.raises(ValueError, match=sentence):
+            jg.train(jg.sequential(given), setting.task, seeds=1, steps=1)
+    with pytest.raises(ValueError, match=sentence):
+        jg.probe(
+            jg.sequential(Deep(jax.random.key(0)), activation="relu"), None, setting.graph, setting.task.x, jnp.sum
+        )
+    with pytest.raises(ValueError, match="Deep has its own ends: encoder= and readout= go with a list of layers"):
+        jg.sequential(Deep, encoder=nn.Dense(2))
