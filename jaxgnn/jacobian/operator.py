@@ -27,6 +27,7 @@ from jaxgnn.jacobian.ordering import Ordering, order
 from jaxgnn.jacobian.rounding import coarsest_eps
 from jaxgnn.jacobian.sparse import Products
 from jaxgnn.jacobian.statistics import Statistics
+from jaxgnn.layers.parts import evaluated
 
 _EXACT_BELOW = 2048  # rows and columns up to which `extremes(which="smallest")` takes all singular values
 _SMALL_BLOCK = 512  # rows or columns of an independent block up to which `extremes` takes all its singular values
@@ -72,7 +73,7 @@ class LayerJacobian:
         graph: Graph | None = None,
         factors: kronecker.Factors | tuple | None = None,
     ):
-        h = linear.point(h)
+        h, f = linear.point(h), evaluated(f, graph)
         self.dtype = kept(h.dtype)
         self._h = h.astype(self.dtype, copy=True)
         with precision(self.dtype):
@@ -484,7 +485,8 @@ def jacobian(
     """The Jacobian of any differentiable f at h as a linear operator of shape (f(h).size, h.size).
 
     Args:
-      f: a plain function; `model.layer_fn` gives one that shares its compiled code with the other layers.
+      f: a plain function; `model.layer_fn` gives one that shares its compiled code with the other layers. Or an NNX or
+        Equinox module, in evaluation mode, of h or of (graph, h).
       h: the point, usually [n, d]. In float64 everything is computed in float64.
       graph: where f mixes nodes along the edges of a graph, that graph: the sparse Jacobian is found with fewer
         products then, and `extremes` certifies its bounds.

@@ -21,6 +21,7 @@ from jaxgnn.host.precision import exact_products, nan_is_a_value, precision
 from jaxgnn.host.program import frozen, kept
 from jaxgnn.jacobian.linear import generator, point
 from jaxgnn.jacobian.rounding import coarsest_eps
+from jaxgnn.layers.parts import evaluated
 
 
 class Lyapunov(NamedTuple):
@@ -67,7 +68,8 @@ def lyapunov(
     log sigma_i of the product: it lags by the alignment of Q_0, which 1/L makes small.
 
     Args:
-      step: a plain function, `model.scan_fn`'s or your own; h and step(h, inputs_l) have one shape, of N entries.
+      step: a plain function, `model.scan_fn`'s or your own, or an NNX or Equinox module that is called so; h and
+        step(h, inputs_l) have one shape, of N entries.
       h: where it starts.
       inputs: arrays with a leading axis L; np.arange(L) for a step that is the same in every layer.
       k: number of exponents; at most N come out.
@@ -79,7 +81,7 @@ def lyapunov(
       MemoryError: the k directions do not fit.
     Source: Benettin et al. 1980; Engelken et al. 2023 for networks.
     """
-    h = point(h)
+    h, step = point(h), evaluated(step, arguments=2)
     check_whole("k", k)
     check_whole("seed", seed, least=0)
     if k < 1:

@@ -20,6 +20,7 @@ from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.host.precision import exact_products, precision
 from jaxgnn.host.program import frozen, kept
 from jaxgnn.jacobian import linear
+from jaxgnn.layers.parts import evaluated
 
 Norm = Literal["spectral", "frobenius"]
 
@@ -85,7 +86,8 @@ def sensitivity(
     """||d f(h)_v / d h_u|| for source nodes u and all nodes v, by d products a source, in h's precision.
 
     Args:
-      f: a plain function of all nodes' features; `model.segment_fn` gives one of several layers.
+      f: a plain function of all nodes' features; `model.segment_fn` gives one of several layers. Or an NNX or Equinox
+        module, in evaluation mode, of h or of (graph, h).
       h: where it is taken.
       graph: whose edges the distances follow, from sender to receiver.
       sources: nodes u; all but padding when absent; an integer for that many, drawn with `seed` without repetition.
@@ -96,7 +98,7 @@ def sensitivity(
         NaN or infinite.
       MemoryError: the blocks of one source do not fit.
     """
-    h, n = np.asarray(h), graph.num_nodes
+    h, n, f = np.asarray(h), graph.num_nodes, evaluated(f, graph)
     check_known("norm", norm, get_args(Norm))
     check_whole("seed", seed, least=0)
     if h.ndim != 2 or h.shape[0] != n or not jnp.issubdtype(h.dtype, jnp.floating):

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_known
+from jaxgnn.layers.parts import WAYS, Part, is_instance, made_by, part
 from jaxgnn.network.foreign import Network
-from jaxgnn.network.parts import WAYS, Part, is_instance, made_by, part
 from jaxgnn.network.stack import ACTIVATIONS
 
 _LARGEST_DIFFERENCE = 1e-3  # of float32 outputs that are computed in another order, relative to the largest

@@ -15,9 +15,9 @@ from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_whole
 from jaxgnn.host.precision import precision
+from jaxgnn.layers.parts import Part
 from jaxgnn.network.interventions import Intervention, Site, edited, forward_alone
 from jaxgnn.network.model import NUMBERS, ModelTaps
-from jaxgnn.network.parts import Part
 from jaxgnn.network.stack import ACTIVATIONS, Taps
 
 _NO_LAYERS = (

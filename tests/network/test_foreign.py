@@ -503,3 +503,42 @@ def test_a_module_that_is_not_its_blocks_in_a_row_is_refused(setting):
         )
     with pytest.raises(ValueError, match="Deep has its own ends: encoder= and readout= go with a list of layers"):
         jg.sequential(Deep, encoder=nn.Dense(2))
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: DeepNNX(nnx.Rngs(0)), lambda: Deep(jax.random.key(0))], ids=["nnx", "equinox"]
+)
+def test_jacobians_of_modules_in_evaluation_mode(make, setting):
+    module, x = make(), jnp.asarray(setting.task.x)
+    f = jg.adapt(module)
+    J = np.asarray(jax.jacfwd(lambda x: f.apply(None, setting.graph, x))(x)).reshape(68, -1)
+    exact = np.linalg.svd(J, compute_uv=False)
+    found = jg.jacobian(module, x, graph=setting.graph).singular_values(method="exact")
+    np.testing.assert_allclose(found, exact, atol=1e-5 * exact[0])
+    norms = jg.sensitivity(module, x, setting.graph, norm="frobenius").norms
+    blocks = np.linalg.norm(J.reshape(34, 2, 34, 34), axis=(1, 3))
+    np.testing.assert_allclose(norms, blocks.T, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match=r"takes \(graph, h\): graph= is needed"):
+        jg.jacobian(module, x)
+
+
+def test_jacobians_and_exponents_of_modules_of_arrays(setting):
+    module, h = Normed(nnx.Rngs(0)), jnp.linspace(-1, 1, 34 * D).reshape(34, D)
+    part = jg.adapt(module)
+    f = lambda h: part.apply(None, setting.graph, h)  # noqa: E731
+    mean = np.asarray(module.norm.mean[...]).copy()
+    for norms in (lambda f: jg.jacobian(f, h).singular_values(),):
+        np.testing.assert_allclose(norms(module), norms(f), rtol=1e-5)
+    np.testing.assert_array_equal(module.norm.mean[...], mean)  # its running means are not moved
+
+    class Gain(eqx.Module):
+        W: jax.Array
+
+        def __call__(self, h, gain):
+            return gain * jnp.tanh(h @ self.W)
+
+    cell = Gain(jnp.eye(D) + 0.1)
+    one, other = (jg.lyapunov(s, h, jnp.ones(5), k=2).exponents for s in (cell, lambda h, gain: cell(h, gain)))
+    np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match=r"Dense has no weights: a function of one array is needed"):
+        jg.jacobian(nn.Dense(3), h)

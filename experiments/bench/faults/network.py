@@ -155,7 +155,7 @@ FAULTS: tuple[Fault, ...] = (
         ("lambda h, l: jax.lax.switch(l, steps, h)", "lambda h, l: steps[0](h)"),
     ),
     *faults(
-        "jaxgnn/network/parts.py",
+        "jaxgnn/layers/parts.py",
         "tests/network/test_foreign.py -k 'probe or spectra or whole'",
         (
             "_evaluating(nnx.merge(graphdef, jax.tree.unflatten(tree, list(named.values())), rest))",

@@ -183,11 +183,38 @@ def _split(module: Any) -> _Split | None:
     return _equinox(module, *state) if _is_equinox(module) else None
 
 
+def _kind(module: Any) -> tuple[type, int]:
+    """The class of an NNX or Equinox module, and how many arrays and graphs it is called with."""
+    kind = type(module[0] if isinstance(module, tuple) else module)
+    return kind, sum(name not in ("self", "state", "key") for name in _positional(kind.__call__))
+
+
+def evaluated(f: Callable[..., Any], graph: Graph | None = None, *, arguments: int = 1) -> Callable[..., Any]:
+    """A plain function of the last `arguments` that f takes; the first, where there is one more, is the graph.
+
+    An NNX or Equinox module has the weights of now and runs in evaluation mode; any other f is as it is. Raises
+    ValueError for a module without weights, and where the graph is needed and missing.
+    """
+    if isinstance(f, nn.Module) and f.scope is None:
+        raise ValueError(
+            f"{_name(type(f))} has no weights: a function of one array is needed, lambda h: module.apply(params, h)"
+        )
+    if (split := _split(f)) is None:
+        return f
+    kind, takes = _kind(f)
+    if takes == arguments:
+        return lambda *args: split.run(split.variables, args, False, None)[0]
+    if takes != arguments + 1:
+        raise ValueError(f"{_name(kind)} takes {takes} arguments: allowed are {arguments}, with a graph before or not")
+    if graph is None:
+        raise ValueError(f"{_name(kind)} takes (graph, h): graph= is needed")
+    return lambda *args: split.run(split.variables, (graph, *args), False, None)[0]
+
+
 def _instance(module: Any, split: _Split) -> Part:
     """A module with weights of its own."""
-    kind = type(module[0] if isinstance(module, tuple) else module)
-    takes = [name for name in _positional(kind.__call__) if name not in ("state", "key")]
-    on_graph = len(takes) > 2  # self, graph, h
+    kind, takes = _kind(module)
+    on_graph = takes > 1
 
     def apply(variables, graph, h, train, rngs):
         ordered = {c: {name: variables[c][name] for name in tree} for c, tree in split.variables.items()}
