@@ -15,7 +15,9 @@ from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.precision import precision
 from jaxgnn.network.dynamics import effective_kernels
+from jaxgnn.network.foreign import Network as Row
 from jaxgnn.network.model import DeepGNN
+from jaxgnn.theory.equivalent import equivalent
 from jaxgnn.theory.statement import require
 
 _EPS = 1e-13  # rounding, relative to the largest that a signal can be, of tens of layers in float64
@@ -155,7 +157,7 @@ class Network:
 
 
 def observe(
-    model: DeepGNN,
+    model: DeepGNN | Row,
     params: Any,
     graph: Graph,
     x: Float[Array, "n f"],
@@ -165,13 +167,20 @@ def observe(
 ) -> Network:
     """Runs a network forward and back in float64, for statements to be checked on it.
 
+    model: a DeepGNN; or `jaxgnn.sequential` of layers of any library that are all P X W, or all X W, which is found by
+    what they give: statements are checked on the DeepGNN that it is then, from X^(0) on.
     matrix: that of `graph`, where it is already at hand. Raises ValueError for layers other than gcn and mlp (as
-    `DeepGNN.dynamics`), MemoryError where a dense P does not fit.
+    `DeepGNN.dynamics`), for interventions, MemoryError where a dense P does not fit.
     """
     if matrix is None:
         matrix = Matrix.of(graph)
-    model.dynamics(params)  # refuses what has no weights W^(l)
+    if model.interventions:
+        raise ValueError(f"{len(model.interventions)} interventions: statements speak of networks without them")
     with precision(np.float64):
+        if isinstance(model, Row):
+            found = equivalent(model, params, graph, matrix.P, jnp.asarray(x, np.float64), loss_fn)
+            model, params, x, loss_fn = found
+        model.dynamics(params)  # refuses what has no weights W^(l)
         params = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
         x = np.asarray(x, np.float64)
         trace = jax.tree.map(np.asarray, probe(model, params, graph, jnp.asarray(x), loss_fn))
