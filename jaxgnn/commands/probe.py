@@ -28,9 +28,10 @@ from jaxgnn.host.storage import environment, fingerprint, writable_folder, write
 from jaxgnn.network.model import DeepGNN
 from jaxgnn.report.probing import HEADER, STATES, headline, table, write_probing
 from jaxgnn.report.terminal import print_table, progress_bar
+from jaxgnn.training.drive import STEPS_AT_ONCE
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.recorder import check_record_every, flat
-from jaxgnn.training.train import STEPS_AT_ONCE, TrainResult, train
+from jaxgnn.training.train import TrainResult, train
 
 # Layers that smooth to what P smooths to; the others' signals are measured against equal rows.
 _OF_PROPAGATION = (layers.GCN, layers.GCNII, layers.SGC, layers.APPNP, layers.MLP)

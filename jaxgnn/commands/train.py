@@ -24,10 +24,11 @@ from jaxgnn.jacobian import jacobian
 from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.report.training import HEADER, headline, table, write_training
 from jaxgnn.training import scale
+from jaxgnn.training.drive import STEPS_AT_ONCE
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.recorder import check_record_every
 from jaxgnn.training.result import with_numbers
-from jaxgnn.training.train import STEPS_AT_ONCE, Batching, SweepPoint, checked, sweep
+from jaxgnn.training.train import Batching, SweepPoint, checked, sweep
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from jaxgnn.data.files import (
     warn_unverified,
 )
 from jaxgnn.data.generators import csbm, karate
+from jaxgnn.data.own_files import load_own
 from jaxgnn.data.power_law import power_law
-from jaxgnn.data.stored import load_stored
 
 Status = Literal["embedded", "in JAXGNN_DATA", "cached", "downloadable", "jaxgnn data fetch"]
 
@@ -81,7 +81,7 @@ def load_dataset(name: str, split: str | None = None, **options: Any) -> Dataset
 
     The default split is "public" for cora, citeseer and pubmed, "geom:0" for the other files and "default"
     for csbm, power_law and karate. Only csbm and power_law take options, those of the functions of these names.
-    A path (a name with "/" or that ends in ".npz") is read as `jaxgnn.data.stored` says, and has its own split.
+    A path (a name with "/" or that ends in ".npz") is read as `jaxgnn.data.own_files` says, and has its own split.
 
     Raises:
       ValueError: unknown data set, split or option; the message lists what is allowed.
@@ -90,7 +90,7 @@ def load_dataset(name: str, split: str | None = None, **options: Any) -> Dataset
     if is_path(name):
         if split is not None or options:
             raise ValueError(f"split={split!r}: {name} has a split of its own, and takes no options.")
-        return load_stored(name)
+        return load_own(name)
     name = canonical_name(name)
     source = DATASETS[name]
     split = source.splits[0] if split is None else split

@@ -21,8 +21,9 @@ from jaxgnn.host.targets import Chip, Target
 from jaxgnn.network.model import DeepGNN
 from jaxgnn.tasks.task import Task
 from jaxgnn.training import run, scale
+from jaxgnn.training.drive import STEPS_AT_ONCE, advance
 from jaxgnn.training.optimisers import TrainConfig
-from jaxgnn.training.train import STEPS_AT_ONCE, _advance, default_hyper
+from jaxgnn.training.train import default_hyper
 
 # Cycles a row of up to 128 lanes, from the machine code of a v5e: a gather's loop, and a scatter's.
 _GATHER, _SCATTER = (1.6, 2.2), (6.0, 10.0)
@@ -160,7 +161,7 @@ def _lowered(model: DeepGNN, task: Any, config: TrainConfig, mesh: Mesh, count: 
     by_seed = NamedSharding(mesh, PartitionSpec("seeds"))
     hypers, states = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=by_seed), (hypers, states))
     total = jax.ShapeDtypeStruct((), jnp.int32)
-    return _advance.lower(model, program, task, total, hypers, states, False, mesh)
+    return advance.lower(model, program, task, total, hypers, states, False, mesh)
 
 
 def shapes_as_arrays(tree: Any) -> Any:

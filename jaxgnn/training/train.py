@@ -8,11 +8,11 @@ import itertools
 import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -20,27 +20,27 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxgnn.host import interrupts
-from jaxgnn.host.arrays import Array, unshared
+from jaxgnn.host.arrays import Array
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_whole
-from jaxgnn.host.precision import REPEATABLE, debugs_numbers, nan_is_a_value
-from jaxgnn.host.program import as_traced, digest, is_value
+from jaxgnn.host.precision import debugs_numbers, nan_is_a_value
+from jaxgnn.host.program import digest, is_value
 from jaxgnn.network.adapters import as_network
 from jaxgnn.network.foreign import Network
 from jaxgnn.network.model import NUMBERS, SCALED, DeepGNN
 from jaxgnn.tasks.task import Metrics, Task
 from jaxgnn.training import run, scale, warm
 from jaxgnn.training.depth_memory import checked_model, runs_at_once
-from jaxgnn.training.folder import NoFolder, RunFolder, restored
+from jaxgnn.training.drive import STEPS_AT_ONCE, Drive
+from jaxgnn.training.folder import NoFolder, RunFolder
 from jaxgnn.training.optimisers import Hyper, TrainConfig
-from jaxgnn.training.recorder import Record, Recorder, check_record_every
-from jaxgnn.training.result import FeatureRule, Origin, with_numbers
+from jaxgnn.training.recorder import check_record_every
+from jaxgnn.training.result import Origin, with_numbers
 from jaxgnn.training.result import SweepPoint as SweepPoint
 from jaxgnn.training.result import TrainResult as TrainResult
 from jaxgnn.training.run import TrainState
 
 Batching = Literal["auto", "map", "vmap"]
-STEPS_AT_ONCE = 10  # in one compiled loop: progress, history, checkpoints and Ctrl-C wait for no more than this
 
 
 def make_train(model: Any, task: Task, config: TrainConfig) -> Callable[..., tuple[TrainState, Metrics]]:
@@ -170,27 +170,12 @@ def sweep(
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     one_by_one = jax.default_backend() == "cpu" if batching == "auto" else batching == "map"
     if mesh is None:
-        count = seeds * len(points)
-        known = isinstance(model, DeepGNN)  # of another network it is not known what memory it needs
-        if known:
-            model = checked_model(model, task.graph, task.x, config, seeds=count, side_by_side=not one_by_one)
-        if one_by_one and (cores := scale.idle_devices()) > 1:
-            wanted = {"runs": count, "devices": cores}
-            at_once = runs_at_once(model, task.graph, task.x, config, **wanted) if known else min(wanted.values())
-            mesh = scale.mesh(seeds=at_once) if at_once > 1 else None
+        model, mesh = _fitted(model, task, config, seeds * len(points), one_by_one=one_by_one)
     hyper = default_hyper(model, config)
     hypers = [hyper._replace(**{k: jnp.float32(v) for k, v in p.items()}) for p in points for _ in range(seeds)]
     keys = [jax.random.fold_in(jax.random.key(seed), i) for _ in points for i in range(seeds)]
-    runs = _Runs(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one, record_every, mesh, init, seeds)
-    values = {name: [float(v) for v in grid[name]] for name in grid}
-    described = {"train": asdict(config), "grid": values, "seeds": seeds, "seed": seed, "model": repr(model)}
-    described["batching"] = "map" if one_by_one else "vmap"
-    if record_every is not None:
-        described["record_every"] = record_every
-    if (rule := getattr(task, "feature_rule", None)) is not None:
-        described["features"] = rule
-    if out is not None and not is_value(model):  # a name does not say what code of one's own computes
-        described["code"] = digest(partial(run.gradient, model), task, keys[0])
+    runs = Drive(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one, record_every, mesh, init, seeds)
+    described = {} if out is None else _described(runs, grid, seed)
     with ExitStack() as stack, interrupts.deferred() as stop:
         folder = None
         if out is not None:
@@ -230,6 +215,41 @@ def sweep(
             found = [p._replace(result=p.result._replace(initial_params=params)) for p, params in pairs]
         if folder is not None:
             folder.write_results([point.result for point in found])
+    return found
+
+
+def _fitted(model: Any, task: Task, config: TrainConfig, runs: int, *, one_by_one: bool) -> tuple[Any, Mesh | None]:
+    """The model with the memory policy that fits, and a mesh of idle CPU devices, if there are any, to share out runs.
+
+    Of a network that is not DeepGNN's it is not known what memory it needs.
+    """
+    known = isinstance(model, DeepGNN)
+    if known:
+        model = checked_model(model, task.graph, task.x, config, seeds=runs, side_by_side=not one_by_one)
+    cores = scale.idle_devices() if one_by_one else 1
+    if cores < 2:
+        return model, None
+    wanted = {"runs": runs, "devices": cores}
+    at_once = runs_at_once(model, task.graph, task.x, config, **wanted) if known else min(wanted.values())
+    return model, scale.mesh(seeds=at_once) if at_once > 1 else None
+
+
+def _described(runs: Drive, grid: Mapping[str, Sequence[float]], seed: int) -> dict[str, Any]:
+    """What a run's folder says of it, and must find again to go on."""
+    found = {
+        "train": asdict(runs.config),
+        "grid": {name: [float(v) for v in grid[name]] for name in grid},
+        "seeds": runs.seeds,
+        "seed": seed,
+        "model": repr(runs.model),
+        "batching": "map" if runs.one_by_one else "vmap",
+    }
+    if runs.record_every is not None:
+        found["record_every"] = runs.record_every
+    if (rule := getattr(runs.task, "feature_rule", None)) is not None:
+        found["features"] = rule
+    if not is_value(runs.model):  # a name does not say what code of one's own computes
+        found["code"] = digest(partial(run.gradient, runs.model), runs.task, runs.keys[0])
     return found
 
 
@@ -276,168 +296,5 @@ def checked(model: Any, grid: Mapping, seeds: int, batching: str, options: Mappi
     return TrainConfig(**options)
 
 
-class _Runs(NamedTuple):
-    """All runs of a sweep; `hypers` and `keys` have a leading axis of runs."""
-
-    model: DeepGNN
-    config: TrainConfig
-    task: Task
-    hypers: Hyper
-    keys: Array
-    one_by_one: bool
-    record_every: int | None
-    mesh: Mesh | None
-    init: Any
-    seeds: int
-
-    def drive(
-        self, folder: "RunFolder | NoFolder | None", progress, stop: interrupts.Stop, *, debugged: bool
-    ) -> tuple[Any, Any, Metrics, Record | None]:
-        """The states before the first step and after the last, the history [runs, steps done], and the record.
-
-        Raises KeyboardInterrupt, after a checkpoint, where any process is asked to stop, and where it is `debugged`
-        FloatingPointError when a run fails.
-        """
-        program, place = self.config.without_numbers(), scale.Runs(self.mesh, self.keys.shape[0])
-        task, keys, hypers = self._placed(place)
-        states = _start(self.model, program, task, keys, hypers, self.one_by_one, self.mesh)
-        if self.init is not None:
-            states = warm.started_from(self.init, states, self.seeds, place)
-        # `states` is donated to the first steps; of the first only this is looked at again.
-        initial = place.get(jax.tree.map(jnp.copy, states._replace(optimiser=None, best=None)))
-        shape = (place.count, self.config.steps)
-        history = Metrics(*(np.full(shape, np.nan, np.float32) for _ in Metrics._fields))
-        done, recorder = 0, self._recorder(initial)
-
-        def kept(states: TrainState) -> tuple[Any, ...]:
-            return (states, history) if recorder is None else (states, history, recorder.samples)
-
-        if folder is not None and (found := restored(folder, kept(place.get(states)))) is not None:
-            done, (states, history, *samples) = found
-            states = place.put(states)
-            if recorder is not None:
-                recorder.samples = samples[0]
-        elif recorder is not None:
-            recorder.take(0, initial)
-        if progress is not None:
-            progress(done)
-        if scale.agreed(stop.wanted):
-            raise KeyboardInterrupt
-        stopped = np.asarray(place.get(states.stopped)).all()
-        while done < self.config.steps and not stopped:
-            left = min(STEPS_AT_ONCE - done % STEPS_AT_ONCE, self.config.steps - done)
-            states, metrics = _advance(
-                self.model, program, task, done + left, hypers, states, self.one_by_one, self.mesh
-            )
-            for whole, part in zip(history, place.get(metrics), strict=True):
-                whole[:, done : done + left] = np.asarray(part)[:, :left]
-            stopped = np.asarray(place.get(states.stopped)).all()
-            if recorder is not None:
-                recorder.take(done + left, place.get(states))
-            stopping = scale.agreed(stop.wanted)
-            if folder is not None:
-                folder.append(done, Metrics(*(m[:, done : done + left] for m in history)))
-                at_once = done + left == self.config.steps or bool(stopped) or stopping
-                if scale.agreed(at_once or folder.due()):
-                    folder.save(done + left, kept(place.get(states)), at_once=at_once)
-            done += left
-            if progress is not None:
-                progress(done)
-            if stopping:
-                raise KeyboardInterrupt
-            if debugged:
-                _require_finite(np.asarray(place.get(states.failed)), done)
-        record = None if recorder is None else recorder.record(done)
-        return initial, states, Metrics(*(m[:, :done] for m in history)), record
-
-    def code(self) -> AbstractContextManager:
-        """A context that programs are compiled anew in where a model's own code computes something else than before."""
-        if is_value(self.model):
-            return nullcontext()
-        program = self.config.without_numbers()
-
-        def once(task, key, hyper):
-            state = run.start(self.model, program, task, key, hyper)
-            return run.steps(self.model, program, task, 1, hyper, state, length=1)
-
-        return as_traced(once, self.task, *jax.tree.map(lambda a: a[0], (self.keys, self.hypers)))
-
-    def _placed(self, place: scale.Runs) -> tuple[Task, Array, Hyper]:
-        task = unshared(self.task) if self.mesh is None else scale.spread(self.task, self.mesh)
-        return task, place.put(self.keys), place.put(self.hypers)
-
-    def _recorder(self, states: TrainState) -> Recorder | None:
-        if self.record_every is None:
-            return None
-        every, total = self.record_every, self.config.steps
-        return Recorder(self.model, self.task, every=every, total=total, states=states, one_by_one=self.one_by_one)
-
-    def results(self, initial: TrainState, states: TrainState, history: Metrics) -> TrainResult:
-        place = scale.Runs(self.mesh, self.keys.shape[0])
-        task, *_ = self._placed(place)
-        rule = getattr(task, "feature_rule", None)
-        final = place.get(
-            _evaluate(self.model, self.config.without_numbers(), task, states, self.one_by_one, self.mesh)
-        )
-        final, states = jax.tree.map(np.asarray, final), place.get(states)
-        best = states.best
-        # The last update is evaluated here; it counts when it is the best.
-        better = np.asarray(run.better(self.task, final, best.metrics)) & ~np.asarray(states.stopped)
-        better &= np.isfinite(final.train_loss)
-        last = run.Best(states.params, states.variables, Metrics(*map(jnp.asarray, final)), states.step)
-        best = jax.vmap(run.select)(better, last, best)
-        return TrainResult(
-            score=np.asarray(best.metrics.test_score),
-            val_score=np.where(np.isfinite(best.metrics.val_score), best.metrics.val_score, np.float32(np.nan)),
-            train_loss=final.train_loss,
-            history=history,
-            params={"params": best.params, **best.variables},
-            final_params={"params": states.params, **states.variables},
-            initial_params={"params": initial.params, **initial.variables},
-            best_step=np.asarray(best.step),
-            failed=np.asarray(states.failed) | ~np.isfinite(final.train_loss),
-            feature_rule=None if rule is None else FeatureRule(rule),
-        )
-
-
-@partial(jax.jit, static_argnums=(0, 1, 5, 6), compiler_options=REPEATABLE)
-def _start(model: DeepGNN, config: TrainConfig, task: Task, keys, hypers, one_by_one: bool, mesh) -> TrainState:
-    def start(task, key, hyper):
-        return run.start(model, config, task, key, hyper)
-
-    return scale.Runs(mesh, keys.shape[0]).each(start, task, (keys, hypers), one_by_one=one_by_one)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 6, 7), donate_argnums=5, compiler_options=REPEATABLE)
-def _advance(model, config, task, total, hypers, states, one_by_one: bool, mesh):
-    """So many steps of every run, those after step `total` without effect: one program for any number of steps."""
-
-    place = scale.Runs(mesh, states.step.size)
-
-    def steps(given, hyper, state):
-        task, total = given
-        options = {"length": STEPS_AT_ONCE, "branches": place.may_branch(one_by_one=one_by_one)}
-        return run.steps(model, config, task, total, hyper, state, **options)
-
-    return place.each(steps, (task, total), (hypers, states), one_by_one=one_by_one)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 4, 5), compiler_options=REPEATABLE)
-def _evaluate(model, config: TrainConfig, task: Task, states: TrainState, one_by_one: bool, mesh) -> Metrics:
-    def evaluate(task, params, variables):
-        with config.products():
-            return run.evaluate(model, task, params, variables)
-
-    place = scale.Runs(mesh, states.step.size)
-    return place.each(evaluate, task, (states.params, states.variables), one_by_one=one_by_one)
-
-
 def _stacked(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def _require_finite(failed: np.ndarray, done: int) -> None:
-    """What jax_debug_nans asks for, of a program in which NaN also stands for steps that were not taken."""
-    if failed.any():
-        run = int(np.argmax(failed))
-        raise FloatingPointError(f"run {run}: a loss or a gradient is not finite within the first {done} steps")

@@ -16,7 +16,7 @@ from jaxgnn.host import program
 from jaxgnn.host.program import _run, digest, is_value, trace
 from jaxgnn.host.structure import structure
 from jaxgnn.jacobian import lyapunov, products, sensitivity
-from jaxgnn.training.train import _advance
+from jaxgnn.training.drive import advance
 
 N, D = 12, 3
 
@@ -229,7 +229,7 @@ def test_training_with_a_layer_of_ones_own_that_reads_what_changes():
     for weight in (1.0, 0.0, 1.0):
         Settings.weight = weight
         histories.append(jg.train(model, task, seeds=1, steps=2).history.train_loss)
-        sizes.append(_advance._cache_size())
+        sizes.append(advance._cache_size())
     Settings.weight = 1.0
     np.testing.assert_array_equal(histories[0], histories[2])
     assert sizes[1] == sizes[2] == sizes[0] + 1

@@ -314,7 +314,7 @@ def test_a_history_that_was_removed_is_written_again(whole, tmp_path, every_chun
 def test_a_finished_run_called_again_trains_nothing(whole, tmp_path, monkeypatch):
     train(tmp_path)
     before = (tmp_path / "history.jsonl").read_bytes()
-    monkeypatch.setattr("jaxgnn.training.train._advance", None)
+    monkeypatch.setattr("jaxgnn.training.drive.advance", None)
     seen = []
     assert_same_bits(train(tmp_path, seen.append), whole)
     assert seen == [STEPS]

@@ -13,8 +13,9 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.commands.main import main
+from jaxgnn.training import drive
 from jaxgnn.training.scale import Runs, parse_mesh, spread, start_process
-from jaxgnn.training.train import _advance, _start, default_hyper
+from jaxgnn.training.train import default_hyper
 
 EIGHT = Path(__file__).parent / "eight_devices.py"
 NETWORK = ["--dataset", "karate", "--depth", "2", "--width", "4", "--residual", "identity", "--bound", "frobenius"]
@@ -174,8 +175,8 @@ def test_runs_side_by_side_share_the_graph():
     runs, (slots, n) = 3, graph.propagation.forward.senders.shape
     hypers = jax.tree.map(lambda a: jnp.stack([a] * runs), default_hyper(model, config))
     keys = jax.random.split(jax.random.key(0), runs)
-    states = _start(model, config.without_numbers(), task, keys, hypers, False, None)
-    text = _advance.lower(model, config.without_numbers(), task, 10, hypers, states, False, None).as_text()
+    states = drive.start(model, config.without_numbers(), task, keys, hypers, False, None)
+    text = drive.advance.lower(model, config.without_numbers(), task, 10, hypers, states, False, None).as_text()
     assert f"tensor<{slots}x{n}x" in text
     assert f"tensor<{runs}x{slots}x{n}x" not in text
     assert f"tensor<{runs}x{n}x{ds.x.shape[1]}x" not in text

@@ -12,7 +12,8 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.data import csbm
-from jaxgnn.training.train import TrainConfig, _advance, default_hyper
+from jaxgnn.training.drive import advance
+from jaxgnn.training.train import TrainConfig, default_hyper
 
 STEPS = 8
 MODEL = jg.DeepGNN(layer="gcn", depth=2, width=6, out=3, residual="identity", bound="frobenius", bound_c=0.5)
@@ -210,13 +211,13 @@ def test_a_grid_over_all_numeric_options_is_one_program(task):
     No network uses both modulus and residual_scale: the latter is in the next test.
     """
     model = jg.DeepGNN(layer="gcn", depth=3, width=4, out=3, residual="ssm", bound="frobenius")
-    before = _advance._cache_size()
+    before = advance._cache_size()
     grid = {name: [value] for name, value in ONE_OF_ALL.items()} | {"learning_rate": [5e-3, 1e-2]}
     points = jg.sweep(model, task, grid=grid, seeds=1, steps=3)
     assert [point.options for point in points] == [ONE_OF_ALL | {"learning_rate": rate} for rate in (5e-3, 1e-2)]
-    assert _advance._cache_size() == before + 1
+    assert advance._cache_size() == before + 1
     jg.sweep(model, task, grid={"modulus": [1.0, 0.1], "bound_c": [2.0]}, seeds=1, steps=13, weight_decay=0.1)
-    assert _advance._cache_size() == before + 1
+    assert advance._cache_size() == before + 1
 
     in_model = {"bound_c": 0.25, "ssm": jg.StateSpace(modulus=0.7)}
     alone = jg.train(model.clone(**in_model), task, seeds=1, steps=3, learning_rate=1e-2, weight_decay=0.5, l2=0.1)
@@ -238,10 +239,10 @@ def test_the_residual_scale_is_a_number_of_the_grid(task, result):
 @pytest.mark.parametrize(("schedule", "programs"), [("warmup", 1), ("cosine", 2)])
 def test_steps_are_another_program_only_for_a_cosine(task, schedule, programs):
     model = jg.DeepGNN(layer="mlp", depth=1, width=2, out=3)
-    before = _advance._cache_size()
+    before = advance._cache_size()
     for steps in (3, 4):
         jg.train(model, task, seeds=1, steps=steps, schedule=schedule)
-    assert _advance._cache_size() == before + programs
+    assert advance._cache_size() == before + programs
 
 
 def test_updates_are_those_of_sgd_by_hand(task):
@@ -379,10 +380,10 @@ def test_mini_batches_train_in_one_program(circles_and_paths, written_out):
     splits = (np.arange(10), np.arange(10, 14), np.arange(14, 18))
     task = jg.tasks.many_graphs(graphs, xs, labels, split=splits, batch_size=4)
     model = jg.DeepGNN(layer="gcn", depth=2, width=6, out=2, residual="identity", pool="mean")
-    before = _advance._cache_size()
+    before = advance._cache_size()
     jg.train(model, task, seeds=2, steps=1)
     trained = jg.train(model, task, seeds=2, steps=90, learning_rate=2e-2)
-    assert _advance._cache_size() == before + 1
+    assert advance._cache_size() == before + 1
     assert (trained.train_loss < 0.5 * trained.history.train_loss[:, 0]).all()
 
     def measured(variables, split):

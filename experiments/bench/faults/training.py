@@ -26,7 +26,7 @@ FAULTS: tuple[Fault, ...] = (
         ("if task.full_batch and model", "if model"),
     ),
     *faults(
-        "jaxgnn/training/train.py",
+        "jaxgnn/training/drive.py",
         "tests/training/test_run.py -k 'last_update or between_equal or patience'",
         ("& ~np.asarray(states.stopped)", ""),
         ("run.better(self.task, final, best.metrics)", "run.better(self.task, best.metrics, final)"),

@@ -1,4 +1,4 @@
-"""A data set of one's own in a file or folder: written by `save_dataset`, read by `load_stored`.
+"""A data set of one's own in a file or folder: written by `save_dataset`, read by `load_own`.
 
 One file, in numpy's .npz format without pickled objects:
 
@@ -56,7 +56,7 @@ def save_dataset(dataset: Dataset, path: Path | str) -> None:
     write_arrays(Path(path), arrays)
 
 
-def load_stored(path: Path | str) -> Dataset:
+def load_own(path: Path | str) -> Dataset:
     """The data set in a file or folder of this module's formats, or in a folder as OGB leaves it.
 
     Raises DataError, naming file and value, for what is missing, damaged or does not fit.
