@@ -20,9 +20,9 @@ from jaxgnn.report.terminal import print_table, progress_bar
 
 @dataclass(frozen=True)
 class ReproduceCommand:
-    """Reproduce figures and tables of the papers; measured cells are kept, so that it goes on where it was.
+    """Reproduce figures and tables of the papers; cells that are kept are not measured again.
 
-    Writes PAPER/NAME/PRESET-DIGEST/ with cells/, run.json, results.json, figures/ and index.html into the folder.
+    Writes PAPER/NAME/cells/, and PAPER/NAME/PRESET-DIGEST/ with results.json, figures/ and index.html into the folder.
 
     Attributes:
       names: figures or tables, or a paper for all of its.
@@ -32,6 +32,8 @@ class ReproduceCommand:
       out: the folder.
       cores: CPU cores, by default all physical ones: on a CPU so many runs of training are computed at a time. The
         results are the same to the bit for any.
+      fresh: measure every cell anew, whatever is kept.
+      keep: copy what is measured to what is kept with the code (experiments/results of a checkout).
       json: print a summary as the last line of standard output, as JSON.
     """
 
@@ -41,6 +43,8 @@ class ReproduceCommand:
     preset: Literal["smoke", "cpu", "full", "paper"] = "cpu"
     out: Path = Path("runs")
     cores: int | None = None
+    fresh: bool = False
+    keep: bool = False
     json: bool = False
 
     def run(self, arguments: Sequence[str]) -> None:
@@ -58,13 +62,13 @@ class ReproduceCommand:
             with occupied(folder):
                 try:
                     with progress_bar() as report:
-                        outcome = reproducing.reproduce(one, preset, self.out, report)
+                        outcome = reproducing.reproduce(one, preset, self.out, report, keep=self.keep, fresh=self.fresh)
                 except DataError as error:
                     if not self.all:
                         raise
                     outcome = reproducing.unavailable(one, preset, error)
                 except KeyboardInterrupt:
-                    raise KeyboardInterrupt(f"the same command goes on from {folder / 'cells'}") from None
+                    raise KeyboardInterrupt(f"the same command goes on from {folder.parent / 'cells'}") from None
                 pages[one.name] = str(outcome.write(self.out))
             print(f"{one.name}: {outcome.finding.verdict}. {outcome.finding.reason}")
             print(f"page: {pages[one.name]}", flush=True)

@@ -8,7 +8,19 @@ from jaxgnn.report.page import Table
 
 Preset = Literal["smoke", "cpu", "full"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-Verdict = Literal["reproduced", "partly", "not reproduced", "answered", "not judged", "not available"]
+Verdict = Literal[
+    "reproduced",
+    "consistent at small scale",
+    "holds by theorem, measured",
+    "partly",
+    "explained by its control",
+    "not told from its control",
+    "undecided",
+    "not reproduced",
+    "answered",
+    "not judged",
+    "not available",
+]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 SMOKE_SAYS = "The smoke preset only shows that it runs."
 

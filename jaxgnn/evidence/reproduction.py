@@ -6,11 +6,8 @@ measure, and a pure function from the measured arrays to figures, tables and a v
 
 import hashlib
 import importlib
-import io
 import json
 import pkgutil
-import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,13 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxgnn.data.errors import DataError
+from jaxgnn.evidence.cells import RESULTS, Cell, Measured, measured
+from jaxgnn.evidence.cells import Arrays as Arrays
 from jaxgnn.evidence.finding import Finding, judged
 from jaxgnn.evidence.pages import write_finding
 from jaxgnn.host.occupied import occupied
-from jaxgnn.host.storage import environment, writable_folder, write_arrays, write_json
+from jaxgnn.host.storage import environment, writable_folder
 
 PAPERS = ("park2024", "arroyo2025", "keriven2025", "questions")  # the last: what they leave open
-Arrays = Mapping[str, Any]
 _SIGN = "\nREPRODUCTION = "  # of a file that holds one
 
 
@@ -40,7 +38,8 @@ class Reproduction:
       presets: a frozen dataclass of settings for "smoke" (seconds), "cpu" (minutes on two cores) and, for most,
         "full", whose settings are ours at the papers' order of size.
       cost: what a preset takes, in words, as measured.
-      cells: settings -> what is to be measured: by name, functions of nothing that return arrays by name.
+      cells: settings -> what is to be measured, by name: a `Cell`, or a function of nothing that returns arrays by
+        name, whose settings are then all of the preset's.
       show: settings and the arrays of every cell -> the finding; measures nothing.
       revision: to be raised when the same settings measure something else, so that what is kept is not used.
     """
@@ -50,7 +49,7 @@ class Reproduction:
     claim: str
     presets: Mapping[str, Any]
     cost: Mapping[str, str]
-    cells: Callable[[Any], Mapping[str, Callable[[], Arrays]]] = field(repr=False)
+    cells: Callable[[Any], Mapping[str, Cell | Callable[[], Arrays]]] = field(repr=False)
     show: Callable[[Any, Mapping[str, Mapping[str, np.ndarray]]], Finding] = field(repr=False)
     revision: int = 0
 
@@ -60,7 +59,7 @@ class Reproduction:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def folder(self, preset: str, out: Path) -> Path:
-        """Where a preset's cells and page are kept: out/PAPER/NAME/PRESET-DIGEST."""
+        """Where a preset's page is kept: out/PAPER/NAME/PRESET-DIGEST."""
         return out / self.name / f"{preset}-{self.digest(preset)}"
 
 
@@ -125,19 +124,28 @@ def chosen(wanted: Sequence[str], everything: bool = False) -> list[Reproduction
 
 
 def reproduce(
-    reproduction: Reproduction, preset: str, out: Path, report: Callable[[str, float, float], None] | None = None
+    reproduction: Reproduction,
+    preset: str,
+    out: Path,
+    report: Callable[[str, float, float], None] | None = None,
+    *,
+    keep: bool = False,
+    fresh: bool = False,
+    kept: Path | None = RESULTS,
 ) -> Outcome:
     """Measures the cells that are not kept yet and says what all of them show.
 
-    Each cell is kept in the preset's folder as soon as it is measured, so that an interrupted run goes on where it
-    was and a change of the figures measures nothing again.
+    Each cell is kept in out/PAPER/NAME/cells as soon as it is measured, so that an interrupted run goes on where it
+    was and a change of the figures measures nothing again. What is kept with the code is used as well, but not by
+    "smoke", nor where `fresh` asks for everything anew. keep: copy cells to what is kept with the code.
 
     Raises ValueError for a preset that there is not and for a folder that cannot be written to, DataError where a data
     set's files are missing.
     """
     folder = folder_of(reproduction, preset, out)
     with occupied(folder):
-        return _reproduced(reproduction, preset, folder, report)
+        options = {"keep": keep, "fresh": fresh, "kept": kept} if preset != "smoke" else {"kept": None, "fresh": fresh}
+        return _reproduced(reproduction, preset, folder, report, options)
 
 
 def folder_of(reproduction: Reproduction, preset: str, out: Path) -> Path:
@@ -150,35 +158,38 @@ def folder_of(reproduction: Reproduction, preset: str, out: Path) -> Path:
 
 
 def _reproduced(
-    reproduction: Reproduction, preset: str, folder: Path, report: Callable[[str, float, float], None] | None
+    reproduction: Reproduction,
+    preset: str,
+    folder: Path,
+    report: Callable[[str, float, float], None] | None,
+    options: Mapping[str, Any],
 ) -> Outcome:
     config = reproduction.presets[preset]
-    cells = reproduction.cells(config)
-    kept = writable_folder(folder / "cells")
-    measured: dict[str, dict[str, np.ndarray]] = {}
-    for number, (name, make) in enumerate(cells.items()):
+    cells = {name: _as_cell(reproduction, preset, name, cell) for name, cell in reproduction.cells(config).items()}
+    store = writable_folder(folder.parent / "cells")
+    found: dict[str, Measured] = {}
+    for number, (name, cell) in enumerate(cells.items()):
         if report is not None:
             report(f"{reproduction.name}: {name}", number, len(cells))
-        measured[name] = _kept(kept / f"{_file_name(name)}.npz", make)
+        found[name] = measured(reproduction.name, name, cell, store, **options)
     settings = {"name": reproduction.name, "preset": preset, "config": asdict(config)}
-    where = _where(folder / "run.json", settings)
-    seconds = sum(float(arrays.pop("_seconds")) for arrays in measured.values())
-    finding = judged(reproduction.show(config, measured), preset)
-    return Outcome(reproduction, preset, finding, seconds, where)
+    seconds = sum(one.record["seconds"] for one in found.values())
+    finding = judged(reproduction.show(config, {name: one.arrays for name, one in found.items()}), preset)
+    return Outcome(reproduction, preset, finding, seconds, settings | _where([one.record for one in found.values()]))
 
 
-def _where(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings, versions, device and commit as they were when the cells were measured; written where they are not."""
-    try:
-        stored = json.loads(path.read_bytes())
-        if isinstance(stored, dict) and settings.keys() | {"versions", "device", "commit"} <= stored.keys():
-            return stored
-    except FileNotFoundError:
-        pass
-    except ValueError:
-        warnings.warn(f"{path} is damaged: it is written again, with what there is now", stacklevel=4)
-    write_json(path, settings | environment())
-    return json.loads(path.read_bytes())
+def _as_cell(reproduction: Reproduction, preset: str, name: str, cell: Cell | Callable[[], Arrays]) -> Cell:
+    """A cell of which no settings of its own are known has those of its preset."""
+    if isinstance(cell, Cell):
+        return cell
+    return Cell("", {"cell": name, "preset": reproduction.digest(preset)}, cell)
+
+
+def _where(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Versions and device of the cell that was measured last, and the commits that cells were measured at."""
+    last = max(records, key=lambda record: record["measured_at"])
+    commits = sorted({record["commit"] or "unknown" for record in records})
+    return {name: last[name] for name in ("versions", "device")} | {"commit": ", ".join(commits)}
 
 
 def unavailable(reproduction: Reproduction, preset: str, error: DataError) -> Outcome:
@@ -186,26 +197,3 @@ def unavailable(reproduction: Reproduction, preset: str, error: DataError) -> Ou
     finding = Finding("Nothing was measured.", "not available", str(error))
     settings = {"name": reproduction.name, "preset": preset, "config": asdict(reproduction.presets[preset])}
     return Outcome(reproduction, preset, finding, 0.0, settings | environment())
-
-
-def _kept(path: Path, make: Callable[[], Arrays]) -> dict[str, np.ndarray]:
-    """What `make` returns and the "_seconds" it took, from the file where it was kept if there is one."""
-    try:
-        return _read(path)
-    except FileNotFoundError:
-        pass
-    except Exception as error:  # a damaged archive raises almost anything
-        warnings.warn(f"{path} is damaged ({error}): it is measured again", stacklevel=2)
-    started = time.perf_counter()
-    arrays = {name: np.asarray(value) for name, value in make().items()}
-    write_arrays(path, arrays | {"_seconds": np.float64(time.perf_counter() - started)})
-    return _read(path)
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
-
-
-def _file_name(cell: str) -> str:
-    return "".join(c if c.isalnum() or c in "-+.=" else "_" for c in cell)

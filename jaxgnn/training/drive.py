@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxgnn.host import interrupts
 from jaxgnn.host.arrays import Array, unshared
 from jaxgnn.host.precision import REPEATABLE
-from jaxgnn.host.program import as_traced, is_value
+from jaxgnn.host.program import as_traced, digest, is_value
 from jaxgnn.network.model import DeepGNN
 from jaxgnn.tasks.task import Metrics, Task
 from jaxgnn.training import run, scale, warm
@@ -146,6 +146,19 @@ class Drive(NamedTuple):
             failed=np.asarray(states.failed) | ~np.isfinite(final.train_loss),
             feature_rule=None if rule is None else FeatureRule(rule),
         )
+
+
+def fingerprint(model: Any, task: Task, config: TrainConfig, hyper: Hyper) -> str:
+    """SHA-256 of what the training of a run computes: its start and first step, with the task's numbers.
+
+    The same for code that computes the same; of one version of JAX.
+    """
+
+    def once(key, hyper):
+        state = run.start(model, config, task, key, hyper)
+        return run.steps(model, config, task, 1, hyper, state, length=1)
+
+    return digest(once, jax.random.key(0), hyper)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 5, 6), compiler_options=REPEATABLE)

@@ -71,7 +71,7 @@ def test_an_interrupted_run_goes_on(squares, tmp_path):
 def test_a_damaged_cell_is_measured_again(squares, tmp_path):
     made, measured = squares
     reproduce(made, "smoke", tmp_path)
-    cell = sorted((made.folder("smoke", tmp_path) / "cells").iterdir())[0]
+    cell = sorted((tmp_path / made.name / "cells").iterdir())[0]
     cell.write_bytes(cell.read_bytes()[:40])
     with pytest.warns(UserWarning, match="is damaged"):
         reproduce(made, "smoke", tmp_path)

@@ -200,7 +200,7 @@ def test_edits_that_are_refused(setting):
         (lambda: edits.scale("2"), r"scale\('2'\): a finite number is needed"),
         (lambda: edits.onto(np.zeros((3, 1))), r"a basis has shape \(3, 1\): finite \[n, k\] of rank k is needed"),
         (lambda: edits.function(3), "a function of X is needed, not int"),
-        (lambda: jg.intervene(graph, {}), "a DeepGNN is needed, not Graph"),
+        (lambda: jg.intervene(graph, {}), "a DeepGNN or jaxgnn.sequential is needed, not Graph"),
         (
             lambda: jg.intervene(model, {1: edits.function(lambda X: X[:3], "short")}).apply(params, graph, x),
             r"the edit function\(short\) gives shape \(3, 5\) for \(34, 5\)",
