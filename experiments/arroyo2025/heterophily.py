@@ -158,9 +158,9 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
         values=values,
         figures={"score": _figure(scores)},
         notes=[
-            "tuned: Luo et al.'s settings for minesweeper, but for a linear encoder before 12 layers in place of the first "
-            "layer of 12 on the features; platonov: Platonov et al.'s. Every arm has the same depth, width, rate and "
-            "steps, chosen for the skip that the published row has: GCN-SSM's own were not searched for.",
+            "tuned: Luo et al.'s settings for minesweeper, but for a linear encoder before 12 layers in place of the "
+            "first layer of 12 on the features; platonov: Platonov et al.'s. Every arm has the same depth, width, rate "
+            "and steps, chosen for the skip that the published row has: GCN-SSM's own were not searched for.",
             "One run a split, of its own seed; differences are paired by split. minesweeper is scored by ROC-AUC.",
             "Published rows: Arroyo et al. 2025; their GCN is Platonov et al.'s network, which has an identity skip.",
         ],
@@ -170,9 +170,7 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
 def _best(case: Case, arm: str, results: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[np.ndarray, int]:
     """Test scores in percent [splits], at the depth with the best mean validation score."""
     found = {depth: [results[_name(case, arm, depth, split)] for split in range(case.splits)] for depth in case.depths}
-    worth = {
-        depth: np.mean([np.nan_to_num(one["val_score"][0]) for one in of_depth]) for depth, of_depth in found.items()
-    }
+    worth = {depth: np.mean([np.nan_to_num(one["val_score"][0]) for one in ones]) for depth, ones in found.items()}
     depth = max(worth, key=lambda depth: worth[depth])
     return 100 * np.array([one["score"][0] for one in found[depth]]), depth
 
