@@ -134,6 +134,7 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
         + ".",
         verdict=judgement.verdict,
         reason=judgement.reason,
+        tables={"Effects": judgement.table},
         values=values,
         figures={"distance": _by_size(config, results), "dissipativity": _by_modulus(config, decays)},
         notes=[

@@ -155,6 +155,7 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
         evidence="; ".join(said) + " (test score at the best validation score; mean over splits, 95% interval).",
         verdict=judgement.verdict,
         reason=judgement.reason,
+        tables={"Effects": judgement.table},
         values=values,
         figures={"score": _figure(scores)},
         notes=[

@@ -1,7 +1,7 @@
 """What a claim says of numbers: effects with a 95% interval and a threshold, and the verdict that follows from them."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -9,11 +9,13 @@ from scipy import stats
 
 from jaxgnn.evidence.finding import Verdict
 from jaxgnn.evidence.intervals import Interval, mean_interval
+from jaxgnn.report.page import Table
 
 Side = Literal["above", "below"]
 Outcome = Literal["holds", "fails", "undecided"]
 Scale = Literal["literature", "small"]
 Basis = Literal["text", "caption", "theorem"]
+SHOWN = 3  # effects of each outcome that a reason writes out
 
 
 class Effect(NamedTuple):
@@ -43,15 +45,17 @@ class Effect(NamedTuple):
             return "holds"
         return "fails" if high <= threshold else "undecided"
 
-    def text(self, digits: int = 3) -> str:
-        return f"{self.name} {self.found.text(digits)} ({self.side} {self.threshold:g}: {self.outcome})"
+    def row(self, digits: int = 3) -> tuple[str, ...]:
+        """Name, value with its interval, threshold and outcome."""
+        return self.name, self.found.text(digits), f"{self.side} {self.threshold:g}", self.outcome
 
 
 class Judgement(NamedTuple):
-    """A verdict, and the effects that it follows from in a sentence."""
+    """A verdict, the effects that it follows from in a sentence, and all of them as a table."""
 
     verdict: Verdict
     reason: str
+    table: Table
 
 
 def judge(
@@ -78,12 +82,22 @@ def judge(
     else:
         verdict = "not reproduced" if "fails" in outcomes else "undecided"
     read = "Caption only: the text was not read. " if basis == "caption" else ""
-    said = f"{read}{outcomes.count('holds')} of {len(outcomes)} effects hold: {_listed(effects)}."
-    return Judgement(verdict, said + (f" Beside the control: {_listed(controls)}." if controls else ""))
+    said = f"{read}{_counted(effects)}" + (f" Beside the control {_counted(controls)}" if controls else "")
+    rows = [
+        (what, *one.row()) for what, ones in (("effect", effects), ("beside its control", controls)) for one in ones
+    ]
+    return Judgement(verdict, said, Table(("what", "of", "value [95% interval]", "threshold", "outcome"), rows))
 
 
-def _listed(effects: Sequence[Effect]) -> str:
-    return "; ".join(effect.text() for effect in effects)
+def _counted(effects: Sequence[Effect]) -> str:
+    """How many hold, with the first few of each outcome."""
+    parts = [f"{sum(e.outcome == 'holds' for e in effects)} of {len(effects)} effects hold"]
+    for outcome in get_args(Outcome):
+        found = [effect for effect in effects if effect.outcome == outcome]
+        if found:
+            more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            parts.append(f"{outcome}: " + ", ".join(f"{e.name} {e.found.text()}" for e in found[:SHOWN]) + more)
+    return "; ".join(parts) + "."
 
 
 def difference(a: Float[np.ndarray, "k"], b: Float[np.ndarray, "k"], *, paired: bool = True) -> Interval:

@@ -1,5 +1,6 @@
 """What is learnt: batches with a loss, and an evaluation on each split."""
 
+from jaxgnn.tasks.graph_classification import graph_classification as graph_classification
 from jaxgnn.tasks.graph_properties import GraphProperties as GraphProperties
 from jaxgnn.tasks.graph_properties import graph_properties as graph_properties
 from jaxgnn.tasks.graph_transfer import graph_transfer as graph_transfer

@@ -110,7 +110,9 @@ def test_another_code_counts_where_it_computes_something_else(commits, codes, ja
         return {"versions": {"jax": version}, "device": {"platform": "cpu"}, "commit": commit}
 
     one = Counted(code=lambda: said)
-    for commit, said, version in zip(commits, codes, ("same", jax), strict=True):
+    for commit, said, version in zip(  # noqa: B007 (the digest reads it)
+        commits, codes, ("same", jax), strict=True
+    ):
         monkeypatch.setattr(cells, "environment", lambda c=commit, v=version: now(c, v))
         measured("park2024/x", "name", one.cell, tmp_path, kept=None)
     assert one.count == count
