@@ -13,6 +13,8 @@ from jaxgnn.layers.gin import GIN as GIN
 from jaxgnn.layers.grand import GRAND as GRAND
 from jaxgnn.layers.graphcon import GraphCON as GraphCON
 from jaxgnn.layers.mlp import MLP as MLP
+from jaxgnn.layers.mp_ssm import MPSSM as MPSSM
+from jaxgnn.layers.mp_ssm import MPSSMStep as MPSSMStep
 from jaxgnn.layers.sage import SAGE as SAGE
 from jaxgnn.layers.sgc import SGC as SGC
 
@@ -32,4 +34,6 @@ LAYERS = {
     "grand": GRAND,
     "graphcon": GraphCON,
     "g2": G2,
+    "mp_ssm": MPSSM,
+    "mp_ssm_step": MPSSMStep,
 }

@@ -58,8 +58,10 @@ CASES = {
     "grand": Case("grand", {"heads": 2, "attention_dim": 6}, reads_edges=True),
     "graphcon": Case("graphcon"),
     "g2": Case("g2"),
+    "mp_ssm": Case("mp_ssm", {"K": 3, "use_bias": True}),
+    "mp_ssm_step": Case("mp_ssm_step", {"use_bias": True}, {"normalisation": "row"}),
 }
-SQUARE = ("gcnii", "appnp", "a_dgn", "grand")
+SQUARE = ("gcnii", "appnp", "a_dgn", "grand", "mp_ssm_step")
 BOUNDED = tuple(name for name, case in CASES.items() if hasattr(LAYERS[case.layer], "lipschitz"))
 D = 6  # enough columns that every neighbour is some column's maximum
 
@@ -232,6 +234,12 @@ def convolution(m, p, P, A, E, X, x0):
     return P @ X @ p["linear"]["kernel"] + p.get("bias", 0)
 
 
+def mp_ssm(m, p, P, A, E, X, x0):
+    B, W = p["input"]["kernel"], p["kernel"]
+    powers = [(np.linalg.matrix_power(P, k), np.linalg.matrix_power(W, k)) for k in range(m.K)]
+    return sum(Pk @ X @ B @ Wk for Pk, Wk in powers) + p.get("bias", 0)
+
+
 FORMULAS = {
     "gcn": convolution,
     "mlp": lambda m, p, P, A, E, X, x0: X @ p["linear"]["kernel"] + p.get("bias", 0),
@@ -248,6 +256,8 @@ FORMULAS = {
     "grand": grand,
     "graphcon": convolution,
     "g2": convolution,
+    "mp_ssm": mp_ssm,
+    "mp_ssm_step": lambda m, p, P, A, E, X, x0: P @ X @ p["linear"]["kernel"] + x0 @ p["input"]["kernel"] + p["bias"],
 }
 
 

@@ -68,4 +68,13 @@ FAULTS: tuple[Fault, ...] = (
         ("X[:, None])[:, 0] - X", "X[:, None])[:, 0]"),
     ),
     *_of("sgc", "sgc", ("graph.propagation.norm() ** self.K * c", "graph.propagation.norm() * c")),
+    *faults(
+        "jaxgnn/layers/mp_ssm.py",
+        "tests/layers/test_mp_ssm.py tests/layers/test_layers.py -k '(jacobian or equation or lipschitz or starts)'",
+        ("graph.propagation @ (Z @ W) + U, U)", "graph.propagation @ (Z @ W) + Z, U)"),
+        ("fori_loop(1, self.K", "fori_loop(0, self.K"),
+        ("W(X) + B(x0)", "W(X) + B(X)"),
+        ("return c * sum((graph.propagation.norm() * c) ** k", "return sum((graph.propagation.norm() * c) ** k"),
+        ("return self.K - 1", "return self.K"),
+    ),
 )
