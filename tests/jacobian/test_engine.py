@@ -31,7 +31,7 @@ CASES: dict[str, dict[str, Any]] = {
     "norm mean_subtraction": {"norm": "mean_subtraction"},
 }
 MIXES_ALL = ("norm pairnorm", "norm mean_subtraction")
-MANY_HOPS = ("appnp", "cheb", "sgc", "khop", "mp_ssm")
+MANY_HOPS = ("appnp", "cheb", "sgc", "khop", "mp_ssm", "unitary")
 
 
 def signal(*shape, seed=0):

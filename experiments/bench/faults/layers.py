@@ -77,4 +77,13 @@ FAULTS: tuple[Fault, ...] = (
         ("return c * sum((graph.propagation.norm() * c) ** k", "return sum((graph.propagation.norm() * c) ** k"),
         ("return self.K - 1", "return self.K"),
     ),
+    *faults(
+        "jaxgnn/layers/unitary.py",
+        "tests/layers/test_unitary.py -k 'singular or exponential or attained or once'",
+        ("P @ (Z @ ((W - W.T) / 2))", "P @ (Z @ ((W + W.T) / 2))"),
+        ("(P @ (Z @ W) - P.T @ (Z @ W.T)) / 2", "P @ (Z @ (W - W.T)) / 2"),
+        ("Z = skew(Z) / k", "Z = skew(Z) / (k + 1)"),
+        ("fori_loop(1, self.K + 1, term", "fori_loop(1, self.K, term"),
+        ("math.lgamma(self.K + 2)", "math.lgamma(self.K + 3)"),
+    ),
 )
