@@ -17,6 +17,7 @@ from jaxgnn.layers.mp_ssm import MPSSM as MPSSM
 from jaxgnn.layers.mp_ssm import MPSSMStep as MPSSMStep
 from jaxgnn.layers.sage import SAGE as SAGE
 from jaxgnn.layers.sgc import SGC as SGC
+from jaxgnn.layers.swan import SWAN as SWAN
 from jaxgnn.layers.unitary import Unitary as Unitary
 
 LAYERS = {
@@ -38,4 +39,5 @@ LAYERS = {
     "mp_ssm": MPSSM,
     "mp_ssm_step": MPSSMStep,
     "unitary": Unitary,
+    "swan": SWAN,
 }

@@ -7,7 +7,10 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+from jax.nn.initializers import Initializer
+from jaxtyping import Float
 
+from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_finite, check_flag, check_number, check_whole, is_whole, shown
 
 
@@ -19,6 +22,22 @@ class Layer(nn.Module):
             if field.name in _CHECKS:
                 _CHECKS[field.name](field.name, getattr(self, field.name))
         super().__post_init__()
+
+
+class Matrix(nn.Module):
+    """A parameter "kernel" of a name of its own, for layers that use more of a matrix than the product with it.
+
+    Attributes:
+      shape: of the matrix.
+      kernel_init: its initialiser.
+    """
+
+    shape: tuple[int, int]
+    kernel_init: Initializer
+
+    @nn.compact
+    def __call__(self, dtype: Any) -> Float[Array, "d e"]:
+        return self.param("kernel", self.kernel_init, self.shape, dtype)
 
 
 def check_heads(features: int, heads: int, concat: bool) -> None:
@@ -45,7 +64,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("features", "heads", "K"), _whole),
     **dict.fromkeys(("hidden", "attention_dim"), _check_columns),
     **dict.fromkeys(("use_bias", "concat", "share_weights", "learn_eps", "residual", "project"), check_flag),
-    **dict.fromkeys(("gamma", "eps", "negative_slope"), check_finite),
+    **dict.fromkeys(("gamma", "beta", "eps", "negative_slope"), check_finite),
     "alpha": _share,
     **dict.fromkeys(("theta", "lambda_max"), _above_0),
     "attention_dropout": _rate,

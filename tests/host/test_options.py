@@ -220,7 +220,7 @@ UNSET |= {"tolerance", "stop", "size", "cores"}
 LISTS = {"shape", "sizes", "depths", "bound_c", "at", "widths", "sources"}  # a list of numbers is one of them
 FLAGS = {"use_bias", "concat", "share_weights", "learn_eps", "bias", "trained", "tensorboard", "certify"}
 FLAGS |= {"residual", "project"}
-REAL = {"eps", "negative_slope", "scale", "strength", "remove_above"}
+REAL = {"eps", "beta", "negative_slope", "scale", "strength", "remove_above"}
 ABOVE_0 = {"theta", "temperature", "p", "signal", "average_degree", "exponent", "max_degree", "bandwidth", "tolerance"}
 ABOVE_0 |= {"lambda_max", "radius", "variance", "learning_rate", "l2", "weight_decay"}
 IN_A_SENTENCE = {"stop": "(start=0, )?stop", "remedies": "remed(y|ies)", "statements": "statements?"}

@@ -86,4 +86,14 @@ FAULTS: tuple[Fault, ...] = (
         ("fori_loop(1, self.K + 1, term", "fori_loop(1, self.K, term"),
         ("math.lgamma(self.K + 2)", "math.lgamma(self.K + 3)"),
     ),
+    *faults(
+        "jaxgnn/layers/swan.py",
+        "tests/layers/test_swan.py -k 'antisymmetric or space or attained'",
+        ("- back[:, :d]", "+ back[:, :d]"),
+        ("out[:, d:] / root - root * back[:, d:]", "out[:, d:] / root - back[:, d:] / root"),
+        ("Y = X @ (U + U.T)", "Y = X @ (U - U.T)"),
+        ("jnp.sqrt(jnp.where(degree > 0, degree, 1))", "jnp.where(degree > 0, degree, 1)"),
+        ("X @ (W.T - W) - self.gamma * X", "X @ (W.T - W) + self.gamma * X"),
+        ("+ abs(self.beta) * space), self.gamma)", "+ self.beta * space), self.gamma)"),
+    ),
 )
