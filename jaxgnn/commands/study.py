@@ -45,6 +45,8 @@ REMEDIES: Mapping[str, dict[str, Any]] = {
     "dropedge": {"dropedge": 0.3},
     "shared_weights": {"share_weights": True},
     "jumping": {"jumping": "sum"},
+    "pre_norm": {"norm_placement": "pre"},
+    "post_norm": {"norm_placement": "post"},
     **{name: {"residual": name} for name in RESIDUALS if name not in ("none", "identity")},
     **{name if name in _NORM_NAMES else f"{name}_norm": {"norm": name} for name in NORMS if name != "none"},
     **{name: {"bound": name} for name in BOUNDS if name != "none"},
@@ -65,9 +67,10 @@ class StudyConfig:
       layer: the graph layer.
       depths: numbers of layers.
       remedies: none, residual, mlp (the graph-blind control), dropedge, shared_weights, jumping; the bounds frobenius,
-        frobenius_soft, spectral, row, column, orthogonal, cayley; the residual rules scaled, initial, gated, weighted,
-        graphcon, gradient_gating, ssm; layer_norm, batch_norm, group_norm, pairnorm, mean_subtraction, dgn; or some
-        joined by "+".
+        frobenius_soft, spectral, row, column, orthogonal, cayley; the residual rules scaled, depth_scaled, initial,
+        gated, weighted, graphcon, gradient_gating, ssm; layer_norm, batch_norm, group_norm, pairnorm,
+        mean_subtraction, dgn, with pre_norm or post_norm elsewhere than before the activation; or some joined by
+        "+".
       bound_c: the bounds' c is chosen from these, by mean validation accuracy.
       seeds: runs of every cell.
       steps: updates of every run.

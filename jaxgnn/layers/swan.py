@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.propagation import operator_norm
-from jaxgnn.host.arrays import Array
+from jaxgnn.host.arrays import Array, unshared
 from jaxgnn.layers.layer import Layer, Matrix
 
 
@@ -55,7 +55,7 @@ class SWAN(Layer):
         W, V, U = (
             Matrix((d, d), self.kernel_init, name=name)(X.dtype) for name in ("own", "neighbours", "antisymmetric")
         )
-        degree = jnp.asarray(graph.propagation.degree, X.dtype)[:, None]
+        degree = jnp.asarray(unshared(graph.propagation.degree), X.dtype)[:, None]
         root = jnp.sqrt(jnp.where(degree > 0, degree, 1))
         Y = X @ (U + U.T)
         out = graph.propagation @ jnp.concatenate([X @ V, root * Y], axis=1)

@@ -18,7 +18,7 @@ from jaxgnn.network.state_space import Matrices
 
 ACTIVATION_LIPSCHITZ = {"gelu": 1.13}  # its slope's maximum is 1.1289; all others' are at most 1
 _LAYERS = ("gcn", "mlp")
-_RESIDUALS = ("none", "identity", "scaled", "initial", "ssm")
+_RESIDUALS = ("none", "identity", "scaled", "depth_scaled", "initial", "ssm")
 
 
 class Dynamics(NamedTuple):
@@ -53,6 +53,7 @@ def dynamics(model: Any, params: Any) -> Dynamics:
         "none": (0.0, 1.0),
         "identity": (1.0, 1.0),
         "scaled": (1.0, s),
+        "depth_scaled": (1.0, s),
         "initial": (0.0, abs(1 - s)),
     }.get(model.residual) or _ssm_norms(Matrices(**_ssm(model, params)), modulus)
     return Dynamics(np.full(len(norms), keep), scale * norms)
@@ -72,6 +73,7 @@ def lipschitz(model: Any, graph: Graph, layer: int) -> float | None:
     )
     s = float(model.residual_scale or 0)
     rules = {"none": bound, "identity": 1 + bound, "scaled": 1 + s * bound, "initial": abs(1 - s) * bound}
+    rules["depth_scaled"] = rules["scaled"]
     if not model.ssm.trainable and "uniform" not in (model.ssm.transition, model.ssm.input):  # the others are normal
         rules["ssm"] = model.ssm.modulus + model.ssm.input_scale * bound
     return rules.get(model.residual) if isinstance(model.residual, str) else None

@@ -36,7 +36,7 @@ from jaxgnn.network.stack import (
     scan_blocks,
 )
 
-SCALED = ("scaled", "initial", "graphcon")  # the residual rules that use residual_scale
+SCALED = ("scaled", "depth_scaled", "initial", "graphcon")  # the residual rules that use residual_scale
 # Kept as arrays in the collection "constants": one compiled program serves every value of them.
 NUMBERS = ("bound_c", "residual_scale", "modulus")
 
@@ -61,11 +61,14 @@ class DeepGNN(nn.Module):
       out: columns of the logits.
       activation: "relu", "leaky_relu", "tanh", "elu", "gelu" or "identity", applied in every block; by default the
         layer's own (A-DGN: tanh), or "relu".
-      residual: "none", "identity", "scaled", "initial", "gated", "weighted", "graphcon", "gradient_gating" or "ssm"
-        (`jaxgnn.network.residuals`), or an instance of a rule; by default the layer's own, or "none".
-      residual_scale: s of "scaled" (0.1 by default), "initial" (0.1) and "graphcon" (0.5).
+      residual: "none", "identity", "scaled", "depth_scaled", "initial", "gated", "weighted", "graphcon",
+        "gradient_gating" or "ssm" (`jaxgnn.network.residuals`), or an instance of a rule; by default the layer's own,
+        or "none".
+      residual_scale: s of "scaled" (0.1 by default), "depth_scaled" (1 / sqrt(L)), "initial" (0.1), "graphcon" (0.5).
       norm: "none", "layer", "batch", "group", "pairnorm", "mean_subtraction" or "dgn" (`jaxgnn.network.norms`), or an
-        instance; on H, before the activation.
+        instance.
+      norm_placement: "activation", norm(H) before the activation; "pre", layer(norm(X^(l))), so that with a residual
+        X^(l) itself passes untouched; "post", X^(l+1) = norm(what the residual rule made). The readout has no norm.
       bound: "none", "frobenius", "frobenius_soft", "spectral", "row", "column", "orthogonal" or "cayley"
         (`jaxgnn.network.bounds`), on the layers' matrices: ||W||_2 <= c.
       bound_c: c.
@@ -110,6 +113,7 @@ class DeepGNN(nn.Module):
     residual: ResidualSpec | None = None
     residual_scale: float | None = None
     norm: NormSpec = "none"
+    norm_placement: str = "activation"
     bound: str = "none"
     bound_c: float = 1.0
     ssm: state_space.StateSpace = state_space.StateSpace()
@@ -339,9 +343,9 @@ class DeepGNN(nn.Module):
         """An upper bound of ||d X^(l+1) / d X^(l)||_2 that holds wherever it is taken; None where there is none.
 
         Where the layer is linear in X and its weights are bounded, with ||H' || <= l: l without a residual, 1 + l
-        with "identity", 1 + s l with "scaled", (1 - s) l with "initial", ||Lambda|| + ||B|| l with frozen "ssm" of
-        kinds other than "uniform". Attention, gates and norms have no such bound: measure what they do where
-        they are taken, with `layer_fn` and `jaxgnn.jacobian`. "spectral" holds up to its power iteration's error.
+        with "identity", 1 + s l with "scaled" and "depth_scaled", (1 - s) l with "initial", ||Lambda|| + ||B|| l with
+        frozen "ssm" of kinds other than "uniform". Attention, gates and norms have no such bound: measure what they do
+        where they are taken, with `layer_fn` and `jaxgnn.jacobian`. "spectral" holds up to its power iteration's error.
         Source: Park & Kim 2024; Arroyo et al. 2025, proposition 3.3.
         """
         return lipschitz(self, graph, layer)
@@ -351,8 +355,9 @@ class DeepGNN(nn.Module):
         """alpha_l and s_l, with which ||d X_v^(k) / d X_u^(0)||_2 <= [prod_(l < k) (alpha_l I + s_l |P|)]_vu.
 
         With W^(l) the weights after the bound: 0 and ||W||_2 without a residual, 1 and ||W|| with "identity", 1 and
-        s ||W|| with "scaled", 0 and |1 - s| ||W|| with "initial" (X^(0) held constant, as in `segment_fn`), ||Lambda||
-        and ||B|| ||W|| with "ssm"; for gelu s_l is 1.13 times that. P is the graph's, or I for the layer "mlp".
+        s ||W|| with "scaled" and "depth_scaled", 0 and |1 - s| ||W|| with "initial" (X^(0) held constant, as in
+        `segment_fn`), ||Lambda|| and ||B|| ||W|| with "ssm"; for gelu s_l is 1.13 times that. P is the graph's, or I
+        for the layer "mlp".
         Raises ValueError for other layers than gcn and mlp, other residuals, a norm, or the k-hop schedule.
         Source: after Arroyo et al. 2025, theorem 5.1; `jaxgnn.jacobian.sensitivity_bound` multiplies it out.
         """

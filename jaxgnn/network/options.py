@@ -18,6 +18,7 @@ from jaxgnn.network.residuals import RESIDUALS, Residual
 from jaxgnn.network.stack import (
     ACTIVATIONS,
     INITIALISERS,
+    PLACEMENTS,
     Recipe,
     residual_rule,
 )
@@ -51,16 +52,17 @@ def complete(model: Any) -> None:
             object.__setattr__(model, option, value)
     known = {"activation": ACTIVATIONS, "bound": BOUNDS, "init_weights": INITIALISERS}
     known |= {"jumping": JUMPING, "ends": ENDS, "pool": POOLING, "compute_dtype": ("float32", *HALF)}
+    known["norm_placement"] = PLACEMENTS
     if not isinstance(model.residual, Residual):
         known["residual"] = RESIDUALS
     if not isinstance(model.norm, nn.Module):
         known["norm"] = NORMS
     for option, allowed in known.items():
         check_known(option, getattr(model, option), allowed)
-    if model.residual_scale is None:
-        object.__setattr__(model, "residual_scale", residual_rule(model.residual).scale)
     for option in ("depth", "width", "out"):
         check_whole(option, getattr(model, option), least=2 if option == "depth" and model.ends == "layer" else 1)
+    if model.residual_scale is None:
+        object.__setattr__(model, "residual_scale", residual_rule(model.residual).default_scale(model.blocks))
     for option in ("khop", "share_weights", "bias"):
         check_flag(option, getattr(model, option))
     check_number("bound_c", model.bound_c, lambda v: 0 < v < np.inf, "finite numbers above 0")

@@ -47,6 +47,12 @@ class Residual(nn.Module):
         del X
         return ()
 
+    @nn.nowrap
+    def default_scale(self, blocks: int) -> float:
+        """s in a network of so many blocks, where residual_scale is left open."""
+        del blocks
+        return self.scale
+
 
 class NoResidual(Residual):
     """X^(l+1) = R."""
@@ -72,6 +78,17 @@ class Scaled(Residual):
     @nn.compact
     def __call__(self, X, R, state, given):
         return X + given.numbers["residual_scale"] * R, state
+
+
+class DepthScaled(Scaled):
+    """X^(l+1) = X + s R with s = 1 / sqrt(L), L the number of blocks, unless s is given.
+
+    L independent branches of one size and mean 0 then add up to that size. Source: Hayou et al. 2021 (stable ResNet).
+    """
+
+    @nn.nowrap
+    def default_scale(self, blocks):
+        return max(blocks, 1) ** -0.5
 
 
 class Initial(Residual):
@@ -172,6 +189,7 @@ RESIDUALS: dict[str, type[Residual]] = {
     "none": NoResidual,
     "identity": Identity,
     "scaled": Scaled,
+    "depth_scaled": DepthScaled,
     "initial": Initial,
     "gated": Gated,
     "weighted": Weighted,

@@ -1,7 +1,7 @@
 """Depth by one nn.scan: blocks of layer, bound, norm, activation and residual, whose every layer's features can be had.
 
 H^(l) = layer(X^(l))                        weights bounded, dropout on X^(l), edges dropped in training
-R = rho(norm(H^(l)))
+R = rho(norm(H^(l)))                        or the norm on X^(l) before the layer, or on X^(l+1): norm_placement
 X^(l+1) = X^(l) + R                         residual "identity"; `residuals` has the others
 
 With a compute_dtype of half precision every X^(l) and every weight (after its bound) is rounded to it, and X^(l) and
@@ -49,6 +49,7 @@ INITIALISERS = {
     "lecun": initializers.lecun_uniform(),
     "orthogonal": initializers.orthogonal(),
 }
+PLACEMENTS = ("activation", "pre", "post")
 # Variables that every layer has of its own; what is not "params" changes in training without a gradient.
 PER_LAYER = ("params", "batch_stats", "power")
 
@@ -110,6 +111,7 @@ class Block(nn.Module):
     activation: str = "relu"
     residual: str | Recipe = "none"
     norm: str | Recipe = "none"
+    norm_placement: str = "activation"
     bound: str = "none"
     init_weights: str = "glorot"
     bias: bool = False
@@ -145,7 +147,10 @@ class Block(nn.Module):
         effective = partial(self._effective_weights, taps=taps, c=shared.numbers["bound_c"], change=change)
         # At initialisation what the mapping returns would be stored: the bounded weights, not those drawn.
         bounded_layer = nn.map_variables(layer, "params", trans_in_fn=effective, init=self.is_initializing())
-        H = bounded_layer(**options, name="layer")(graph, nn.Dropout(self.dropout, deterministic=not train)(X), **extra)
+        made = NORMS[self.norm] if isinstance(self.norm, str) else self.norm
+        norm = {} if made is None else {self.norm_placement: partial(made(name="norm"), graph, train=train)}
+        read = nn.Dropout(self.dropout, deterministic=not train)(norm["pre"](X) if "pre" in norm else X)
+        H = bounded_layer(**options, name="layer")(graph, read, **extra)
         if self.is_initializing() and self.bound != "none":
             _check_matrices(layer, self.variables.get("params", {}).get("layer", {}), self.bound)
         if self.is_initializing() and self.bound == "spectral":
@@ -158,13 +163,11 @@ class Block(nn.Module):
         if taps is not None:
             H = H + taps.pre_activation
         H = edit("errors", graph, H, index)
-        norm = NORMS[self.norm] if isinstance(self.norm, str) else self.norm
-        if norm is not None:
-            H = norm(name="norm")(graph, H, train)
-        R = ACTIVATIONS[self.activation](H)
+        R = ACTIVATIONS[self.activation](norm["activation"](H) if "activation" in norm else H)
         residual = (RESIDUALS[self.residual] if isinstance(self.residual, str) else self.residual)(name="residual")
         rule_given = Given(graph, shared.x0, index, shared.numbers, shared.ssm)
         X_next, state = residual(X, R, state, rule_given)
+        X_next = norm["post"](X_next) if "post" in norm else X_next
         X_next = graph.masked(X_next)  # padding stays 0: normalised by the scale of other rows it could grow
         X_next = edit("features", graph, X_next, index + 1)
         if taps is not None:

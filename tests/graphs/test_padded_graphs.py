@@ -45,6 +45,7 @@ def test_logits_gradients_and_batch_statistics_of_every_layer(graphs, x64):
     cases = graphs_and_features(graphs.directed())
     norms = [name for name in NORMS if name != "none"]
     models = [network(name, norms[i % len(norms)]) for i, name in enumerate(LAYERS)]
+    models += [network("gcn", "batch", norm_placement="pre"), network("gcn", "pairnorm", norm_placement="post")]
     models += [network("mlp", "pairnorm", jumping="max"), network("gatv2", "batch", residual="gradient_gating")]
 
     @partial(jax.jit, compiler_options=QUICK)

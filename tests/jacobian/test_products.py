@@ -8,7 +8,15 @@ from jaxgnn.jacobian import products
 from jaxgnn.jacobian.products import lyapunov
 from jaxgnn.network.residuals import RESIDUALS
 
-CHAINS = ("none", "identity", "scaled", "gated", "gradient_gating", "ssm")  # neither X^(0) nor a state beside X
+CHAINS = (
+    "none",
+    "identity",
+    "scaled",
+    "depth_scaled",
+    "gated",
+    "gradient_gating",
+    "ssm",
+)  # neither X^(0) nor a state beside X
 
 
 def signal(*shape, seed=0, dtype=np.float64):

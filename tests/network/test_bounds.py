@@ -318,7 +318,13 @@ def test_lipschitz_of_every_rule_is_its_formula(graphs, activation):
 
     bound = slope * P * 0.5
     space = jg.StateSpace("dense", modulus=0.9, input="rotation", input_scale=0.3, spread=0.2)
-    expected = {"none": bound, "identity": 1 + bound, "scaled": 1 + 1.75 * bound, "initial": 0.75 * bound}
+    expected = {
+        "none": bound,
+        "identity": 1 + bound,
+        "scaled": 1 + 1.75 * bound,
+        "depth_scaled": 1 + 1.75 * bound,
+        "initial": 0.75 * bound,
+    }
     for residual, value in expected.items():
         assert found(residual) == pytest.approx(value, rel=1e-12)
     assert found("ssm", ssm=space) == pytest.approx(0.9 + 0.3 * bound, rel=1e-12)

@@ -383,7 +383,8 @@ def test_dynamics_are_the_norms_of_the_weights_that_propagate(graph, random_vari
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu"])
 @pytest.mark.parametrize(
-    ("residual", "alpha", "factor"), [("none", 0, 1), ("identity", 1, 1), ("scaled", 1, 1.75), ("initial", 0, 0.75)]
+    ("residual", "alpha", "factor"),
+    [("none", 0, 1), ("identity", 1, 1), ("scaled", 1, 1.75), ("depth_scaled", 1, 1.75), ("initial", 0, 0.75)],
 )
 def test_dynamics_of_a_residual_rule(graph, residual, alpha, factor, activation):
     # s = 1.75: X + s R keeps X and scales R by s, (1 - s) R + s X^(0) scales R by |1 - s|.
@@ -422,7 +423,7 @@ def test_dynamics_of_a_state_space(graph, transition, input, trainable):
     ("options", "sentence"),
     [
         ({"layer": "gat"}, "layer=GAT: allowed are the layers H = P X W and H = X W, gcn, mlp"),
-        ({"residual": "gated"}, "residual='gated': allowed are none, identity, scaled, initial, ssm"),
+        ({"residual": "gated"}, "residual='gated': allowed are none, identity, scaled, depth_scaled, initial, ssm"),
         ({"norm": "layer"}, "norm='layer': allowed is none"),
         ({"khop": True}, "khop=True: allowed is False"),
     ],

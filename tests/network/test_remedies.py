@@ -29,6 +29,8 @@ REMEDIES: dict[str, dict[str, Any]] = {
         for i, kind in enumerate(KINDS)
     },
     "ssm trained": {"residual": "ssm", "ssm": jg.StateSpace("rotation", 0.9, trainable=True)},
+    "norm before the layer": {"norm": "layer", "norm_placement": "pre", "residual": "identity"},
+    "norm after the residual": {"norm": "layer", "norm_placement": "post", "residual": "depth_scaled"},
     "dropedge": {"dropedge": 0.4},
     "dropout": {"dropout": 0.4},
     "khop": {"khop": True},

@@ -37,6 +37,10 @@ def scaled(X, R, A, p, s):
     return X[-1] + s * R(X[-1], len(X) - 1)
 
 
+def depth_scaled(X, R, A, p, s):
+    return X[-1] + s * R(X[-1], len(X) - 1)
+
+
 def initial(X, R, A, p, s):
     return (1 - s) * R(X[-1], len(X) - 1) + s * X[0]
 
@@ -73,6 +77,7 @@ RULES = {
     "none": none,
     "identity": identity,
     "scaled": scaled,
+    "depth_scaled": depth_scaled,
     "initial": initial,
     "gated": gated,
     "weighted": weighted,
@@ -120,7 +125,7 @@ def test_every_rule_is_under_test():
 def test_is_its_formula_over_three_layers(graph, random_variables, x64, name, scale):
     model = jg.DeepGNN(depth=DEPTH, width=D, residual=name, residual_scale=scale, activation="tanh")
     params, _, X = run(model, random_variables, graph, signal(12, 3))
-    default = {"scaled": 0.1, "initial": 0.1, "graphcon": 0.5}.get(name, 1.0)
+    default = {"scaled": 0.1, "depth_scaled": 3**-0.5, "initial": 0.1, "graphcon": 0.5}.get(name, 1.0)
     assert model.residual_scale == (default if scale is None else scale)
     expected = written_out(RULES[name], params, graph, X[0], single(model.residual_scale), convolution(params, graph))
     check(X, expected)

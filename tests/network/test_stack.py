@@ -76,6 +76,7 @@ RECOMPUTED: dict[str, dict] = {
     "none": {"share_weights": True, "jumping": "sum"},
     "identity": {"bound": "frobenius", "dropout": 0.4},
     "scaled": {"layer": jg.layers.GAT(features=4, attention_dropout=0.5)},
+    "depth_scaled": {"norm": "batch", "norm_placement": "pre", "dropout": 0.4},
     "initial": {"dropedge": 0.4, "layer": "gcnii"},
     "gated": {"norm": "batch", "jumping": "max"},
     "weighted": {"khop": True},

@@ -43,6 +43,8 @@ FAULTS: tuple[Fault, ...] = (
         ('{"gelu": 1.13}', '{"gelu": 1.0}'),
         ('"initial": (0.0, abs(1 - s))', '"initial": (s, abs(1 - s))'),
         ('"scaled": 1 + s * bound', '"scaled": s + bound'),
+        ('"depth_scaled": (1.0, s)', '"depth_scaled": (0.0, s)'),
+        ('rules["depth_scaled"] = rules["scaled"]', 'rules["depth_scaled"] = rules["identity"]'),
         ("return abs(modulus) * kept, added", "return kept, added"),
         ("np.abs(M).max()) for M", "np.abs(M).mean()) for M"),
         ("model.ssm.modulus + model.ssm.input_scale * bound", "model.ssm.modulus + bound"),
@@ -56,6 +58,22 @@ FAULTS: tuple[Fault, ...] = (
         ("mask = mask & (jnp.asarray(graph.edge_mask) > 0)", "mask = mask"),
         ("return (uniform >= rate)", "return (uniform >= 1.2 * rate)"),
         ("lambda s, r, w: w * factor[s] * other[r])", "lambda s, r, w: w * factor[r] * other[s])"),
+    ),
+    *faults(
+        "jaxgnn/network/stack.py",
+        "tests/network/test_norm_placement.py",
+        ('norm["pre"](X) if "pre" in norm else X)', 'norm["pre"](X) + X if "pre" in norm else X)'),
+        (
+            'norm["post"](X_next) if "post" in norm else X_next',
+            'X + norm["post"](X_next - X) if "post" in norm else X_next',
+        ),
+        ('norm["activation"](H) if "activation" in norm', 'norm["activation"](X) if "activation" in norm'),
+        ('partial(made(name="norm"), graph, train=train)', 'partial(made(name="norm"), graph, train=False)'),
+    ),
+    *faults(
+        "jaxgnn/network/residuals.py",
+        "tests/network/test_residuals.py -k 'three_layers or depth'",
+        ("return max(blocks, 1) ** -0.5", "return max(blocks, 1) ** -1.0"),
     ),
     *faults(
         "jaxgnn/network/norms.py",
