@@ -15,6 +15,7 @@ from jaxgnn.layers.graphcon import GraphCON as GraphCON
 from jaxgnn.layers.mlp import MLP as MLP
 from jaxgnn.layers.mp_ssm import MPSSM as MPSSM
 from jaxgnn.layers.mp_ssm import MPSSMStep as MPSSMStep
+from jaxgnn.layers.ph_dgn import PHDGN as PHDGN
 from jaxgnn.layers.sage import SAGE as SAGE
 from jaxgnn.layers.sgc import SGC as SGC
 from jaxgnn.layers.swan import SWAN as SWAN
@@ -40,4 +41,5 @@ LAYERS = {
     "mp_ssm_step": MPSSMStep,
     "unitary": Unitary,
     "swan": SWAN,
+    "ph_dgn": PHDGN,
 }

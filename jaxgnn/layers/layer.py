@@ -59,6 +59,7 @@ def _check_initialiser(option: str, value: Any) -> None:
 _whole = partial(check_whole, least=1)
 _share = partial(check_number, inside=lambda v: 0 <= v <= 1, allowed="0 to 1")
 _rate = partial(check_number, inside=lambda v: 0 <= v < 1, allowed="0 and more, below 1")
+_not_below_0 = partial(check_number, inside=lambda v: 0 <= v < math.inf, allowed="finite numbers of 0 and more")
 _above_0 = partial(check_number, inside=lambda v: 0 < v < math.inf, allowed="numbers above 0, finite")
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("features", "heads", "K"), _whole),
@@ -66,7 +67,8 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     **dict.fromkeys(("use_bias", "concat", "share_weights", "learn_eps", "residual", "project"), check_flag),
     **dict.fromkeys(("gamma", "beta", "eps", "negative_slope"), check_finite),
     "alpha": _share,
-    **dict.fromkeys(("theta", "lambda_max"), _above_0),
+    **dict.fromkeys(("theta", "lambda_max", "step"), _above_0),
+    "damping": _not_below_0,
     "attention_dropout": _rate,
     "kernel_init": _check_initialiser,
 }

@@ -222,7 +222,7 @@ FLAGS = {"use_bias", "concat", "share_weights", "learn_eps", "bias", "trained", 
 FLAGS |= {"residual", "project"}
 REAL = {"eps", "beta", "negative_slope", "scale", "strength", "remove_above"}
 ABOVE_0 = {"theta", "temperature", "p", "signal", "average_degree", "exponent", "max_degree", "bandwidth", "tolerance"}
-ABOVE_0 |= {"lambda_max", "radius", "variance", "learning_rate", "l2", "weight_decay"}
+ABOVE_0 |= {"lambda_max", "radius", "variance", "step", "damping", "learning_rate", "l2", "weight_decay"}
 IN_A_SENTENCE = {"stop": "(start=0, )?stop", "remedies": "remed(y|ies)", "statements": "statements?"}
 
 

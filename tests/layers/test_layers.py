@@ -62,10 +62,12 @@ CASES = {
     "mp_ssm": Case("mp_ssm", {"K": 3, "use_bias": True}),
     "unitary": Case("unitary", {"K": 3, "use_bias": True}),
     "swan": Case("swan", {"use_bias": True, "gamma": 0.3, "beta": 0.7}),
+    "ph_dgn": Case("ph_dgn", {"use_bias": True, "step": 0.4}),
+    "ph_dgn, damped": Case("ph_dgn", {"step": 0.4, "damping": 0.6}),
     "mp_ssm_step": Case("mp_ssm_step", {"use_bias": True}, {"normalisation": "row"}),
 }
-SQUARE = ("gcnii", "appnp", "a_dgn", "grand", "mp_ssm_step", "unitary", "swan")
-BOTH_WAYS = ("unitary", "swan")  # hear along edges and against them
+SQUARE = ("gcnii", "appnp", "a_dgn", "grand", "mp_ssm_step", "unitary", "swan", "ph_dgn")
+BOTH_WAYS = {"unitary": 3, "swan": 1, "ph_dgn": 2}  # edges along or against which they hear, if they have one direction
 BOUNDED = tuple(name for name, case in CASES.items() if hasattr(LAYERS[case.layer], "lipschitz"))
 D = 6  # enough columns that every neighbour is some column's maximum
 
@@ -262,6 +264,19 @@ def swan(m, p, P, A, E, X, x0):
     return local + m.beta * (N - N.T) @ X @ (U + U.T) + p["bias"]
 
 
+def ph_dgn(m, p, P, A, E, X, x0):
+    def gradient(x, name):
+        W, V = p[f"{name}_own"]["kernel"], p[f"{name}_neighbours"]["kernel"]
+        F = np.tanh(x @ W + P @ x @ V + p.get(f"{name}_bias", 0))
+        return F @ W.T + P.T @ F @ V.T
+
+    momentum, position = X[:, : D // 2], X[:, D // 2 :]
+    velocity = gradient(momentum, "p")
+    position = position + m.step * velocity
+    lost = m.damping * relu(p["damping"]) * velocity if m.damping else 0
+    return np.hstack([momentum - m.step * (gradient(position, "q") + lost), position])
+
+
 FORMULAS = {
     "gcn": convolution,
     "mlp": lambda m, p, P, A, E, X, x0: X @ p["linear"]["kernel"] + p.get("bias", 0),
@@ -281,6 +296,7 @@ FORMULAS = {
     "mp_ssm": mp_ssm,
     "unitary": unitary,
     "swan": swan,
+    "ph_dgn": ph_dgn,
     "mp_ssm_step": lambda m, p, P, A, E, X, x0: P @ X @ p["linear"]["kernel"] + x0 @ p["input"]["kernel"] + p["bias"],
 }
 
@@ -364,10 +380,11 @@ def test_hears_exactly_its_hops(case, graphs, x64, directed):
     module = build(case, columns)
     behind = np.subtract.outer(v, v)  # receiver - sender
     distance = behind % n if directed else np.abs(behind)
-    if case.layer in BOTH_WAYS:
-        distance = np.minimum(distance, distance.T)
+    hops = module.hops
+    if directed and case.layer in BOTH_WAYS:
+        distance, hops = np.minimum(distance, distance.T), BOTH_WAYS[case.layer]
     H = heard(module, random_params(module, graph, X), graph, X)
-    np.testing.assert_array_equal(H, distance <= module.hops)
+    np.testing.assert_array_equal(H, distance <= hops)
 
 
 def test_relabelling_the_nodes_permutes_the_output(case, graphs, setting):
@@ -576,17 +593,20 @@ def test_attention_dropout_acts_in_training_only(graphs):
         ("appnp", {"K": 0}, "K=0: allowed are 1 and more"),
         ("appnp", {"alpha": -0.1}, "alpha=-0.1: allowed are 0 to 1"),
         ("cheb", {"K": 0}, "K=0: allowed are 1 and more"),
+        ("ph_dgn", {"features": 5}, "features=5: PH-DGN needs an even number"),
+        ("ph_dgn", {"step": 0.0}, "step=0.0: allowed are numbers above 0"),
+        ("ph_dgn", {"damping": -0.1}, "damping=-0.1: allowed are finite numbers of 0 and more"),
         ("grand", {"heads": 4}, "heads=4: allowed are 1 and more that divide attention_dim=6"),
     ],
 )
 def test_options_out_of_range(layer, options, message):
     with pytest.raises(ValueError, match=message):
-        LAYERS[layer](features=6, **options)
+        LAYERS[layer](**{"features": 6} | options)
 
 
 @pytest.mark.parametrize("layer", SQUARE)
 def test_square_layers_keep_the_columns(graphs, layer):
-    graph, X, module = jg.prepare(**graphs.ring(7)), signal(7, 4).astype(np.float32), LAYERS[layer](features=3)
+    graph, X, module = jg.prepare(**graphs.ring(7)), signal(7, 4).astype(np.float32), LAYERS[layer](features=2)
     with pytest.raises(ValueError, match="needs as many as X has columns, 4"):
         module.init(jax.random.key(0), graph, X, **extras(module, X))
 

@@ -96,4 +96,13 @@ FAULTS: tuple[Fault, ...] = (
         ("X @ (W.T - W) - self.gamma * X", "X @ (W.T - W) + self.gamma * X"),
         ("+ abs(self.beta) * space), self.gamma)", "+ self.beta * space), self.gamma)"),
     ),
+    *faults(
+        "jaxgnn/layers/ph_dgn.py",
+        "tests/layers/test_ph_dgn.py -k 'symplectic or damping or energy'",
+        ('self._gradient("q", graph, q)', 'self._gradient("q", graph, X[:, : self.features // 2])'),
+        ("graph.propagation.T @ (F @ V.T)", "graph.propagation @ (F @ V.T)"),
+        ("return F @ W.T + ", "return F @ W + "),
+        ("D = nn.relu(self.param(", "D = abs(self.param("),
+        ("p = p - self.step * self._gradient", "p = p + self.step * self._gradient"),
+    ),
 )
