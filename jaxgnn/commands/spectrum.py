@@ -58,7 +58,7 @@ class Spectrum:
         for layer in self.layers:
             if not 0 <= layer < made.blocks:
                 raise ValueError(f"at={layer}: a network of {made.blocks} blocks has layers 0 to {made.blocks - 1}")
-        self.task = source.task(made.blocks if made.khop else None)
+        self.task = source.task(made.distances)
         self.model = made.clone(out=self.task.out)
         self.out = writable_folder(out)
         self.arrays: dict[str, np.ndarray] = {}

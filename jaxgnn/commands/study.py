@@ -68,7 +68,7 @@ class StudyConfig:
       depths: numbers of layers.
       remedies: none, residual, mlp (the graph-blind control), dropedge, shared_weights, jumping; the bounds frobenius,
         frobenius_soft, spectral, row, column, orthogonal, cayley; the residual rules scaled, depth_scaled, initial,
-        gated, weighted, graphcon, gradient_gating, ssm; layer_norm, batch_norm, group_norm, pairnorm,
+        gated, weighted, graphcon, gradient_gating, delayed, ssm; layer_norm, batch_norm, group_norm, pairnorm,
         mean_subtraction, dgn, with pre_norm or post_norm elsewhere than before the activation; or some joined by
         "+".
       bound_c: the bounds' c is chosen from these, by mean validation accuracy.

@@ -133,7 +133,7 @@ class Training:
         self.grid = {name: [_number(name, v) for v in values] for name, values in named_values(runs.grid).items()}
         # Made once without a data set, so that a wrong option is refused before anything is read.
         model = network(model, runs.layer_options)
-        self.task = source.task(max(model.blocks, 1) if model.khop else None)
+        self.task = source.task(model.distances)
         self.model = model.clone(out=self.task.out)
         _ = checked(self.model, self.grid, runs.seeds, runs.batching, asdict(optimisation))  # before a folder is made
         scale.check_partitionable(self.model, self.task, mesh)

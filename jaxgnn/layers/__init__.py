@@ -3,6 +3,7 @@
 from jaxgnn.layers.a_dgn import ADGN as ADGN
 from jaxgnn.layers.appnp import APPNP as APPNP
 from jaxgnn.layers.cheb import Cheb as Cheb
+from jaxgnn.layers.drew import DRew as DRew
 from jaxgnn.layers.g2 import G2 as G2
 from jaxgnn.layers.gat import GAT as GAT
 from jaxgnn.layers.gated_gcn import GatedGCN as GatedGCN
@@ -42,4 +43,5 @@ LAYERS = {
     "unitary": Unitary,
     "swan": SWAN,
     "ph_dgn": PHDGN,
+    "drew": DRew,
 }

@@ -62,8 +62,8 @@ class DeepGNN(nn.Module):
       activation: "relu", "leaky_relu", "tanh", "elu", "gelu" or "identity", applied in every block; by default the
         layer's own (A-DGN: tanh), or "relu".
       residual: "none", "identity", "scaled", "depth_scaled", "initial", "gated", "weighted", "graphcon",
-        "gradient_gating" or "ssm" (`jaxgnn.network.residuals`), or an instance of a rule; by default the layer's own,
-        or "none".
+        "gradient_gating", "delayed" or "ssm" (`jaxgnn.network.residuals`), or an instance of a rule; by default the
+        layer's own, or "none".
       residual_scale: s of "scaled" (0.1 by default), "depth_scaled" (1 / sqrt(L)), "initial" (0.1), "graphcon" (0.5).
       norm: "none", "layer", "batch", "group", "pairnorm", "mean_subtraction" or "dgn" (`jaxgnn.network.norms`), or an
         instance.
@@ -253,6 +253,14 @@ class DeepGNN(nn.Module):
     @nn.nowrap
     def _layer_options(self) -> tuple[type[nn.Module], dict[str, Any]]:
         return layer_options(self.layer, self.width, bias=self.bias, init_weights=self.init_weights)
+
+    @property
+    def distances(self) -> int | None:
+        """The `hops` of `jaxgnn.prepare` that this network needs; None where it needs none."""
+        if self.khop:
+            return max(self.blocks, 1)
+        kind, options = self._layer_options()
+        return getattr(kind(**options, parent=None), "distances", None)
 
     @nn.nowrap
     def numbers(self) -> dict[str, float]:

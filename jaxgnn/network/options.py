@@ -76,6 +76,8 @@ def complete(model: Any) -> None:
     check_number("residual_scale", model.residual_scale, lambda v: 0 <= v < np.inf, finite)
     for option in ("dropout", "input_dropout", "dropedge"):
         check_number(option, getattr(model, option), lambda v: 0 <= v < 1, "0 and more, below 1")
+    if model.dropedge and not model.khop and (far := model.distances):
+        raise ValueError(f"dropedge={model.dropedge}: allowed is 0 for a layer of pairs at distances up to {far}")
     check_remat(model.remat)
     if model.jumping == "concat" and not model.blocks:
         raise ValueError('jumping="concat" needs a block: with ends="layer" a depth of 3 and more')

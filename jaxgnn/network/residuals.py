@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array
-from jaxgnn.host.options import check_finite, check_number
+from jaxgnn.host.options import check_finite, check_number, check_whole
 from jaxgnn.host.remat import not_stored
 from jaxgnn.network import state_space
 
@@ -177,6 +177,33 @@ class GradientGating(Residual):
         return (1 - tau) * X + tau * R, state
 
 
+class Earlier(NamedTuple):
+    """What `Delayed` carries: [delays, n, d], X^(l-1), X^(l-2), ..; 0 before X^(0)."""
+
+    earlier: Float[Array, "m n d"]
+
+
+class Delayed(Residual):
+    """X^(l+1) = X + R, and carries the last `delays` X to layers that take `earlier`, as DRew does with a delay.
+
+    Source: Gutteridge et al. 2023 (nu-DRew).
+    """
+
+    delays: int = 1
+
+    def __post_init__(self) -> None:
+        check_whole("delays", self.delays, least=1)
+        super().__post_init__()
+
+    @nn.nowrap
+    def start(self, X):
+        return Earlier(jnp.zeros((self.delays, *X.shape), X.dtype))
+
+    @nn.compact
+    def __call__(self, X, R, state, given):
+        return X + R, Earlier(jnp.concatenate([X[None].astype(state.earlier.dtype), state.earlier[:-1]]))
+
+
 class SSM(Residual):
     """X^(l+1) = X Lambda^T + R B^T, Lambda and B as the option `ssm` says. Source: Arroyo et al. 2025, section 3."""
 
@@ -195,5 +222,6 @@ RESIDUALS: dict[str, type[Residual]] = {
     "weighted": Weighted,
     "graphcon": GraphCON,
     "gradient_gating": GradientGating,
+    "delayed": Delayed,
     "ssm": SSM,
 }

@@ -139,6 +139,7 @@ class Block(nn.Module):
             graph = drop_edges(graph, self.dropedge, self.make_rng("dropout"))
         layer, options = layer_options(self.layer, self.width, bias=self.bias, init_weights=self.init_weights)
         available = {"x0": shared.x0, "index": index, "train": train}
+        available["earlier"] = getattr(state, "earlier", None)
         extra = {k: v for k, v in available.items() if k in inspect.signature(layer.__call__).parameters}
         edit = partial(edited, self.interventions)
         change = None

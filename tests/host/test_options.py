@@ -178,6 +178,7 @@ RULES = {
     for kind in (
         residuals.GraphCON,
         residuals.GradientGating,
+        residuals.Delayed,
         norms.GroupNorm,
         norms.PairNorm,
         norms.DiffGroupNorm,
@@ -215,7 +216,7 @@ TAKEN |= {
     "kolmogorov_smirnov": ["tolerance"],
     "moment_square": ["order"],
 }
-UNSET = {"hidden", "attention_dim", "remove_above", "max_degree", "width", "sources", "certify", "bandwidth"}
+UNSET = {"hidden", "nu", "attention_dim", "remove_above", "max_degree", "width", "sources", "certify", "bandwidth"}
 UNSET |= {"tolerance", "stop", "size", "cores"}
 LISTS = {"shape", "sizes", "depths", "bound_c", "at", "widths", "sources"}  # a list of numbers is one of them
 FLAGS = {"use_bias", "concat", "share_weights", "learn_eps", "bias", "trained", "tensorboard", "certify"}

@@ -64,9 +64,10 @@ CASES = {
     "swan": Case("swan", {"use_bias": True, "gamma": 0.3, "beta": 0.7}),
     "ph_dgn": Case("ph_dgn", {"use_bias": True, "step": 0.4}),
     "ph_dgn, damped": Case("ph_dgn", {"step": 0.4, "damping": 0.6}),
+    "drew": Case("drew", {"use_bias": True}),
     "mp_ssm_step": Case("mp_ssm_step", {"use_bias": True}, {"normalisation": "row"}),
 }
-SQUARE = ("gcnii", "appnp", "a_dgn", "grand", "mp_ssm_step", "unitary", "swan", "ph_dgn")
+SQUARE = ("gcnii", "appnp", "a_dgn", "grand", "mp_ssm_step", "unitary", "swan", "ph_dgn", "drew")
 BOTH_WAYS = {"unitary": 3, "swan": 1, "ph_dgn": 2}  # edges along or against which they hear, if they have one direction
 BOUNDED = tuple(name for name, case in CASES.items() if hasattr(LAYERS[case.layer], "lipschitz"))
 D = 6  # enough columns that every neighbour is some column's maximum
@@ -297,6 +298,7 @@ FORMULAS = {
     "unitary": unitary,
     "swan": swan,
     "ph_dgn": ph_dgn,
+    "drew": lambda m, p, P, A, E, X, x0: P @ X @ p["distance_1"]["kernel"] + p["bias"],  # others: test_drew.py
     "mp_ssm_step": lambda m, p, P, A, E, X, x0: P @ X @ p["linear"]["kernel"] + x0 @ p["input"]["kernel"] + p["bias"],
 }
 

@@ -265,7 +265,9 @@ def test_layers_at_the_ends_are_the_two_layer_network_written_out(graph, random_
     np.testing.assert_allclose(trace.feature_grads[0], P.T @ np.ones((6, 3)) @ R.T, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("layer", ["gcnii", "appnp", "a_dgn", "grand", "mp_ssm_step", "unitary", "swan", "ph_dgn"])
+@pytest.mark.parametrize(
+    "layer", ["gcnii", "appnp", "a_dgn", "grand", "mp_ssm_step", "unitary", "swan", "ph_dgn", "drew"]
+)
 def test_ends_need_a_layer_of_any_width(layer):
     with pytest.raises(ValueError, match=r'^ends="layer" needs a layer that maps any number of features'):
         jg.DeepGNN(layer=layer, depth=3, ends="layer")

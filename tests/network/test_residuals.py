@@ -21,6 +21,10 @@ def single(value):
     return float(np.float32(value))
 
 
+def delayed(X, R, A, p, s):
+    return X[-1] + R(X[-1], len(X) - 1)
+
+
 def sigmoid(Z):
     return 1 / (1 + np.exp(-Z))
 
@@ -83,6 +87,7 @@ RULES = {
     "weighted": weighted,
     "graphcon": graphcon,
     "gradient_gating": gradient_gating,
+    "delayed": delayed,
 }
 
 

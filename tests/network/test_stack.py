@@ -82,6 +82,7 @@ RECOMPUTED: dict[str, dict] = {
     "weighted": {"khop": True},
     "graphcon": {"bound": "spectral"},
     "gradient_gating": {"norm": "dgn", "dropout": 0.4},
+    "delayed": {"layer": jg.layers.DRew(features=4, K=2, nu=1), "dropout": 0.4},
     "ssm": {"ssm": jg.StateSpace("rotation", 0.9, trainable=True)},
 }
 

@@ -419,7 +419,7 @@ def test_layer_and_its_gradients(name, graph_name):
 
 def test_every_layer_with_a_counterpart_is_compared():
     # the control; not in PyG; a GCN in a block of its own, twice; not in PyG
-    ours = {"mlp", "grand", "graphcon", "g2", "mp_ssm", "mp_ssm_step", "unitary", "swan", "ph_dgn"}
+    ours = {"mlp", "grand", "graphcon", "g2", "mp_ssm", "mp_ssm_step", "unitary", "swan", "ph_dgn", "drew"}
     assert {case.layer for case in PARITY.values()} == set(LAYERS) - ours
 
 

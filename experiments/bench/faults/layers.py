@@ -105,4 +105,18 @@ FAULTS: tuple[Fault, ...] = (
         ("D = nn.relu(self.param(", "D = abs(self.param("),
         ("p = p - self.step * self._gradient", "p = p + self.step * self._gradient"),
     ),
+    *faults(
+        "jaxgnn/layers/drew.py",
+        "tests/layers/test_drew.py -k 'formula or reach or gradient'",
+        ("jnp.where(k <= index, 1, 0)", "jnp.where(k <= index + 1, 1, 0)"),
+        ("max(k - self.nu, 0) for k in range(1,", "max(k - self.nu + 1, 0) for k in range(1,"),
+        ("graph.hop(k).propagation", "graph.propagation"),
+        ("[X, *earlier]", "[X, *earlier[::-1]]"),
+    ),
+    *faults(
+        "jaxgnn/network/residuals.py",
+        "tests/layers/test_drew.py -k 'formula or earlier'",
+        ("state.earlier[:-1]])", "state.earlier[1:]])"),
+        ("jnp.concatenate([X[None]", "jnp.concatenate([(X + R)[None]"),
+    ),
 )
