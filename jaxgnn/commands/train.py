@@ -180,7 +180,7 @@ class Training:
         results = {"config": {name: asdict(config) for name, config in self.configs.items()}, "rows": rows}
         results |= {"constant_loss": self.task.constant_loss(), "chosen": _chosen(rows, self.task.maximise)}
         results["layer_norms"] = self.layer_norms(points[results["chosen"]]) if self.model.blocks else []
-        results |= environment()
+        results |= {"parameters": self.model.size(self.task.graph, self.task.x)._asdict()} | environment()
         write_json(self.out / "results.json", results)
         records = [point.result.record for point in points]
         arrays = [r.arrays(f"record/{i}") for i, r in enumerate(records) if r is not None]
@@ -305,10 +305,13 @@ class TrainCommand:
             page = write_training(training.out, results, histories, f"jaxgnn {shlex.join(arguments)}", record)
         print_table(HEADER, table(results))
         print(headline(results))
+        counts = results["parameters"]
+        print(f"{counts['trainable']:,} parameters are trained, {counts['frozen']:,} frozen")
         print(f"page: {page}")
         if self.json:
             rows = [{name: row[name] for name in _SHOWN} for row in results["rows"]]
             found = {"headline": headline(results), "rows": rows, "chosen": results["chosen"]}
+            found["parameters"] = counts
             print(summary(page, training.out, **found))
 
 

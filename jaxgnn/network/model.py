@@ -21,6 +21,7 @@ from jaxgnn.network.layer_function import Inputs, Step, layer_function, scan_fun
 from jaxgnn.network.options import complete
 from jaxgnn.network.pooling import pooled
 from jaxgnn.network.residuals import RESIDUALS
+from jaxgnn.network.size import Size, size, with_size
 from jaxgnn.network.stack import (
     ACTIVATIONS,
     INITIALISERS,
@@ -261,6 +262,19 @@ class DeepGNN(nn.Module):
             return max(self.blocks, 1)
         kind, options = self._layer_options()
         return getattr(kind(**options, parent=None), "distances", None)
+
+    @nn.nowrap
+    def size(self, graph: Graph, x: Features) -> Size:
+        """How many numbers are trained and how many are drawn and frozen; nothing is computed."""
+        return size(self, graph, x)
+
+    @nn.nowrap
+    def with_size(self, trainable: int, graph: Graph, x: Features, *, multiple: int = 1) -> "DeepGNN":
+        """This network at the largest width that trains at most so many numbers: networks compared at equal size.
+
+        The width is a multiple of `multiple`, for layers that need one. Raises ValueError where none is small enough.
+        """
+        return with_size(self, trainable, graph, x, multiple)
 
     @nn.nowrap
     def numbers(self) -> dict[str, float]:

@@ -60,6 +60,14 @@ FAULTS: tuple[Fault, ...] = (
         ("lambda s, r, w: w * factor[s] * other[r])", "lambda s, r, w: w * factor[r] * other[s])"),
     ),
     *faults(
+        "jaxgnn/network/size.py",
+        "tests/network/test_size.py",
+        ('shapes["constants"].get("ssm", {})', 'shapes["constants"]'),
+        ("while high - low > 1:", "while high - low > 2:"),
+        ("model.layer.clone(features=width) if", "model.layer.clone(features=units) if"),
+        (".trainable <= trainable", ".trainable < trainable"),
+    ),
+    *faults(
         "jaxgnn/network/stack.py",
         "tests/network/test_norm_placement.py",
         ('norm["pre"](X) if "pre" in norm else X)', 'norm["pre"](X) + X if "pre" in norm else X)'),
