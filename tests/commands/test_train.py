@@ -196,6 +196,12 @@ def test_pairs_that_do_not_fit_into_memory_are_refused(tmp_path, monkeypatch):
         make(tmp_path, model={"khop": True, "depth": 3})
 
 
+def test_pairs_at_a_distance_are_found_for_a_layer_that_hears_them(tmp_path):
+    training = make(tmp_path, model={"layer": "drew", "depth": 3}, runs={"layer_options": ("K=3",)})
+    assert training.task.graph.khops.senders.shape[0] == training.model.distances == 3
+    assert make(tmp_path, model={"layer": "drew", "depth": 3}).task.graph.khops is None
+
+
 def test_results_hold_a_row_a_grid_point_and_choose_by_validation(tmp_path, unmeasured):
     training = make(tmp_path)
     points = [
@@ -204,6 +210,8 @@ def test_results_hold_a_row_a_grid_point_and_choose_by_validation(tmp_path, unme
     ]
     results = training.write_results(points)
     assert results["chosen"] == 1
+    size = training.model.size(training.task.graph, training.task.x)
+    assert results["parameters"] == {"trainable": size.trainable, "frozen": 0}
     row = results["rows"][0]
     assert (row["score_mean"], row["score_std"]) == pytest.approx((0.8, 0.1))
     assert (row["val_mean"], row["val_std"]) == pytest.approx((0.55, 0.05))
