@@ -79,10 +79,7 @@ class DRew(Layer):
         return H + self.param("bias", nn.initializers.zeros, (self.features,), H.dtype)[None] if self.use_bias else H
 
     def _of_distances(self, graph, X, index, earlier, W):
-        found = 0 if graph.khops is None else graph.khops.senders.shape[0]
-        if found < self.K:
-            needed = "prepare(..., hops=K) finds them"
-            raise ValueError(f"K={self.K}: the graph has pairs at distances up to {found}, {needed}")
+        _ = self._pairs(graph)
         kept = 0 if earlier is None else earlier.shape[0]
         if kept < self.delays:
             needed = f"residual=Delayed({self.delays}) carries {self.delays} earlier X, which it reads"
@@ -96,3 +93,20 @@ class DRew(Layer):
 
         inputs = (jnp.arange(self.K), jnp.stack(W), jnp.stack([times[j] for j in late]))
         return jax.lax.scan(add, jnp.zeros_like(X), inputs)[0]  # distance k + 1
+
+    @nn.nowrap
+    def lipschitz(self, graph: Graph, c: float, index: int = 0) -> float:
+        """Upper bound of ||dH/dX||_2 in block `index`, earlier X constant, where every ||W_k||_2 is at most c."""
+        if self.K == 1:
+            return graph.propagation.norm() * c
+        now = min(self.K, index + 1) if self.nu is None else min(self.K, index + 1, self.nu)
+        by_distance = self._pairs(graph).propagation
+        return c * sum(jax.tree.map(lambda a, k=k: np.asarray(a)[k], by_distance).norm() for k in range(now))
+
+    def _pairs(self, graph: Graph) -> Graph:
+        """The graphs of the pairs at each distance. Raises ValueError where they are not there."""
+        found = 0 if graph.khops is None else graph.khops.senders.shape[0]
+        if graph.khops is None or found < self.K:
+            needed = "prepare(..., hops=K) finds them"
+            raise ValueError(f"K={self.K}: the graph has pairs at distances up to {found}, {needed}")
+        return graph.khops

@@ -94,6 +94,20 @@ def test_what_is_missing_is_said(graphs):
         network(3, None, dropedge=0.5)
 
 
+@pytest.mark.parametrize(("nu", "now"), [(None, (1, 2, 3, 3)), (1, (1, 1, 1, 1)), (2, (1, 2, 2, 2))])
+def test_bound_adds_up_the_distances_that_come_in_time(graphs, random_variables, nu, now):
+    # On a ring every P_k has norm 1: W_k = c I in all blocks attains it.
+    graph, x, c = jg.prepare(**graphs.ring(9), hops=3), signal(9, 4), 0.7
+    model = network(3, nu, activation="identity")
+    variables = random_variables(model, graph, x)
+    for k in (1, 2, 3):
+        variables["params"]["stack"]["layer"][f"distance_{k}"]["kernel"] = np.tile(c * np.eye(D), (DEPTH, 1, 1))
+    for index, distances in enumerate(now):
+        f, h = model.layer_fn(variables, graph, x, layer=index, dtype=np.float64)
+        assert model.layer.lipschitz(graph, c, index) == pytest.approx(c * distances, rel=1e-12)
+        assert jg.jacobian(f, h).singular_values()[0] == pytest.approx(1 + c * distances, rel=1e-12)
+
+
 def test_network_says_which_pairs_it_needs():
     assert network(3, 1).distances == 3
     assert network(1, None).distances is None

@@ -107,11 +107,12 @@ FAULTS: tuple[Fault, ...] = (
     ),
     *faults(
         "jaxgnn/layers/drew.py",
-        "tests/layers/test_drew.py -k 'formula or reach or gradient'",
+        "tests/layers/test_drew.py -k 'formula or reach or gradient or bound'",
         ("jnp.where(k <= index, 1, 0)", "jnp.where(k <= index + 1, 1, 0)"),
         ("max(k - self.nu, 0) for k in range(1,", "max(k - self.nu + 1, 0) for k in range(1,"),
         ("graph.hop(k).propagation", "graph.propagation"),
         ("[X, *earlier]", "[X, *earlier[::-1]]"),
+        ("min(self.K, index + 1, self.nu)", "min(self.K, index + 1, self.nu + 1)"),
     ),
     *faults(
         "jaxgnn/network/residuals.py",
