@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jraph
 import numpy as np
 import pytest
 
@@ -106,6 +107,22 @@ def test_bound_adds_up_the_distances_that_come_in_time(graphs, random_variables,
         f, h = model.layer_fn(variables, graph, x, layer=index, dtype=np.float64)
         assert model.layer.lipschitz(graph, c, index) == pytest.approx(c * distances, rel=1e-12)
         assert jg.jacobian(f, h).singular_values()[0] == pytest.approx(1 + c * distances, rel=1e-12)
+
+
+def test_padding_changes_nothing(graphs, x64):
+    s, r = (np.asarray(graphs.path(5)[end], np.int32) for end in ("senders", "receivers"))
+    s, r = np.r_[s, r], np.r_[r, s]  # repeated edges are merged
+    alone = jraph.GraphsTuple(None, None, r, s, None, np.int32([5]), np.int32([s.size]))
+    more = jraph.pad_with_graphs(alone, 8, s.size + 3, 3)
+    model, x = network(3, 1, out=2), signal(5, 4)
+    cases = [
+        (jg.prepare(alone, hops=3), x),
+        (jg.prepare(more, padded=True, hops=3), np.concatenate([x, np.full((3, 4), np.nan)])),
+    ]
+    variables = model.init(jax.random.key(0), *cases[0])
+    expected, padded = (model.apply(variables, *case) for case in cases)
+    np.testing.assert_allclose(padded[:5], expected, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(padded[5:], 0)
 
 
 def test_network_says_which_pairs_it_needs():
