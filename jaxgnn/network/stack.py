@@ -19,6 +19,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.core.scope import LazyRng
+from flax.traverse_util import unflatten_dict
 from jax.nn import initializers
 from jaxtyping import Float, Int
 
@@ -29,6 +30,7 @@ from jaxgnn.host.precision import kept_dtype, rounded
 from jaxgnn.host.remat import SHARE, Policy, choose, nbytes, policy_of, residual_bytes, scan_in_chunks
 from jaxgnn.layers import LAYERS
 from jaxgnn.network.bounds import advance_power, bound_params, start_power
+from jaxgnn.network.copies import copied, products_by_part
 from jaxgnn.network.dropedge import drop_edges
 from jaxgnn.network.interventions import Intervention, edited
 from jaxgnn.network.norms import NORMS
@@ -131,7 +133,14 @@ class Block(nn.Module):
         *,
         shared: Shared,
         train: bool,
+        copies: dict[str, Float[Array, "parts d e"]] | None = None,
     ) -> tuple[Float[Array, "n d"], Any]:
+        c = shared.numbers["bound_c"]
+        with products_by_part(self, copies, lambda path, W: self._effective_matrix(path, W, c)):
+            return self._block(X, state, index, taps, shared=shared, train=train)
+
+    @nn.nowrap
+    def _block(self, X, state, index, taps, *, shared: Shared, train: bool):
         kept_as = X.dtype
         X = rounded(X.astype(_wide(kept_as)), self.compute_dtype)
         graph = shared.graph.hop(index) if self.khop else shared.graph
@@ -175,6 +184,14 @@ class Block(nn.Module):
             X_next = X_next + taps.features
         X_next = edit("feature_grads", graph, X_next, index + 1)
         return rounded(X_next, self.compute_dtype).astype(kept_as), state
+
+    def _effective_matrix(self, path: tuple[str, ...], W: Float[Array, "d e"], c: Float[Array, ""]):
+        """A matrix as it is multiplied by; the bound is on the layer's own."""
+        if path[0] != "layer":
+            return W
+        power = self.get_variable("power", "u") if self.bound == "spectral" else None
+        (bounded,) = jax.tree.leaves(bound_params(unflatten_dict({("params", *path[1:]): W}), self.bound, c, power))
+        return rounded(bounded, self.compute_dtype)
 
     def _effective_weights(self, variables, *, taps: Taps | None, c, change):
         """The weights that are propagated with: bounded, and the perturbation added."""
@@ -249,19 +266,26 @@ def scan_blocks(
     if depth == 0:
         return X, jumped, jnp.zeros((0, *X.shape), X.dtype) if collect else None
 
+    edits_weights = any(one.site == "weights" for one in block.interventions)
+    own = common = None
+    if not (block.is_initializing() or edits_weights) and taps is None:
+        copies = copied(block.variables.get("params", {}), shared.graph, layers=int(not share_weights))
+        own, common = (None, copies) if share_weights else (copies, None)
+
     def body(block, carry, inputs):
         X, state, jumped = carry
-        index, taps = inputs
-        X, state = block(X, state, index, taps, shared=shared, train=train)
+        index, taps, own = inputs
+        copies = common if own is None else own
+        X, state = block(X, state, index, taps, shared=shared, train=train, copies=copies)
         return (X, state, jump(jumped, X, index)), X if collect else None
 
     state, dtype = residual_rule(block.residual).start(X), X.dtype
     X = X.astype(kept_dtype(block.compute_dtype, dtype))  # what the rule carries beside X stays as it is
-    carry, inputs = (X, state, jumped), (jnp.arange(depth), taps)
-    common = ("params",) if share_weights else ()
+    carry, inputs = (X, state, jumped), (jnp.arange(depth), taps, own)
+    one_for_all = ("params",) if share_weights else ()
     policy = Policy() if block.is_initializing() else None if remat == "auto" else policy_of(remat, depth)
     if policy is None or policy.every > 1:
-        layers = _layers_of(block, body, common, depth)
+        layers = _layers_of(block, body, one_for_all, depth)
         policy = _fitting(layers, carry, inputs, depth) if policy is None else policy
         if policy.every > 1:
             (X, _, jumped), (features, changed) = scan_in_chunks(
@@ -275,7 +299,7 @@ def scan_blocks(
         body = nn.remat(body, prevent_cse=False)
     scan = nn.scan(
         body,
-        variable_axes={name: 0 for name in PER_LAYER if name not in common},
+        variable_axes={name: 0 for name in PER_LAYER if name not in one_for_all},
         variable_broadcast="params" if share_weights else False,
         split_rngs={"params": not share_weights, "dropout": True},
         length=depth,

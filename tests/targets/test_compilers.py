@@ -61,6 +61,16 @@ def test_training_over_nodes_is_a_program_of_that_chip(topology, task):
 
 
 @pytest.mark.parametrize("topology", HERE)
+@pytest.mark.parametrize("remat", ["none", "sqrt"])
+def test_gradients_of_weights_are_summed_after_the_loops(topology, remat, task):
+    found = planned(task, topology, nodes=4, bound="frobenius", remat=remat)
+    summed = [r for r in instructions(found) if r.instruction.opcode.startswith("all-reduce")]
+    matrices = [r for r in summed if hlo.nbytes(r.instruction.result) >= 4 * 64 * 64]
+    assert matrices
+    assert max(r.times for r in matrices) == planning.STEPS_AT_ONCE
+
+
+@pytest.mark.parametrize("topology", HERE)
 def test_flops_of_a_device_are_those_of_its_products(topology, task):
     n, f, d, L, out = 800, 32, 64, 6, task.out
     forward = 2 * n * (f * d + L * d * d + d * out)

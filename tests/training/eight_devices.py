@@ -11,8 +11,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxgnn as jg
 from jaxgnn.graphs.partition import partitioned
+from jaxgnn.host import hlo
 from jaxgnn.training import folder
+from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.scale import Runs, spread
+from jaxgnn.training.train import _advance, _start, default_hyper
 
 SHAPES = ((2, 2), (4, 2), (8, 1), (1, 8))
 GRID = {"learning_rate": [0.05, 1e30]}  # the second fails at once: runs that stopped beside runs that go on
@@ -75,6 +78,53 @@ def test_a_run_goes_on_across_meshes(model, task, alone, tmp_path, monkeypatch):
     points = jg.sweep(model, task, out=tmp_path, progress=starts.append, **HOW)
     assert starts == [20, 30]
     assert_same_numbers(points, alone)
+
+
+OPTIONS = [
+    {},
+    {"bound": "frobenius", "remat": "sqrt", "depth": 5},
+    {"bound": "spectral", "remat": "least", "bias": True},
+    {"share_weights": True, "remat": "block"},
+    {"residual": "gated", "norm": "dgn"},
+    {"layer": "gcnii", "init_weights": "orthogonal"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_gradients_of_weights_are_summed_after_the_loops(options, task):
+    """Until then each device has those of its own nodes: no sum of a matrix's shape is made layer by layer."""
+    net = jg.DeepGNN(**{"depth": 6, "width": 24, "out": task.out, "residual": "identity"} | options)
+    mesh = jg.scale.mesh(seeds=2, nodes=4)
+    config, place, placed = TrainConfig(steps=20).without_numbers(), Runs(mesh, 2), spread(task, mesh)
+    keys = place.put(jax.random.split(jax.random.key(0), 2))
+    hypers = place.put(jax.tree.map(lambda a: jnp.stack([a, a]), default_hyper(net, config)))
+    states = _start(net, config, placed, keys, hypers, False, mesh)
+    program = hlo.parse(_advance.lower(net, config, placed, 20, hypers, states, False, mesh).compile().as_text())
+    summed = [r for r in hlo.runs(program) if r.instruction.opcode.startswith("all-reduce")]
+    matrices = [r for r in summed for _, shape in hlo.shapes(r.instruction.result) if shape[-2:] == (24, 24)]
+    assert matrices
+    assert max(r.times for r in matrices) == 10  # once in each of ten steps
+
+
+@pytest.mark.parametrize("options", OPTIONS[1:])
+def test_gradients_summed_after_the_loops_are_those_of_one_device(options, task, random_variables, x64):
+    # Without rows that fill up: no norm counts them.
+    asked = jax.tree.map(lambda a: a.astype(np.float64) if a.dtype == np.float32 else a, task)
+    net = jg.DeepGNN(**{"depth": 3, "width": 8, "out": task.out, "residual": "identity"} | options)
+    variables = random_variables(net, asked.graph, asked.x)
+    rest = {name: tree for name, tree in variables.items() if name != "params"}
+
+    @jax.jit
+    def loss_and_gradient(params, task):
+        def loss(params):
+            return task.loss(net.apply({"params": params, **rest}, task.graph, task.x))
+
+        return jax.value_and_grad(loss)(params)
+
+    expected = loss_and_gradient(variables["params"], asked)
+    found = loss_and_gradient(variables["params"], spread(asked, jg.scale.mesh(nodes=4)))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert np.max(np.abs(np.asarray(a) - b)) <= 1e-12 * max(np.max(np.abs(b)), 1)
 
 
 @pytest.mark.parametrize(
