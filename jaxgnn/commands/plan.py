@@ -145,6 +145,9 @@ def _print(found: planning.Plan, chip: str, devices: int) -> None:
             for c in found.collectives
         ]
         print_table(("exchange", "bytes each", "times a step", "where"), rows)
+    received, needed = found.rows
+    if needed:
+        print(f"For each P X a device receives {received:,} rows, {received / needed:.3g} times what it needs at most.")
     if math.isfinite(found.seconds[0]):
         low, high = (f"{1e3 * s:.3g}" for s in found.seconds)
         print(
@@ -165,6 +168,8 @@ def _plain(found: planning.Plan, largest: int | None, ways: list[str]) -> dict[s
         "floor_seconds": found.floor if math.isfinite(found.floor) else None,
         "flops": found.flops,
         "collectives": [c._asdict() for c in found.collectives],
+        "rows_received": found.rows[0],
+        "rows_needed": found.rows[1],
         "remat": _policy(found.remat),
         "largest_depth": largest,
         "fits_with": ways,

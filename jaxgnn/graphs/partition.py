@@ -12,6 +12,8 @@ from jaxtyping import Int
 from jaxgnn.graphs.fold import fold
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.propagation import Edges, Halo, Propagation, Slots, best_slots
+from jaxgnn.graphs.rounds import rounds
+from jaxgnn.graphs.swaps import refined
 
 
 class Partition(NamedTuple):
@@ -23,19 +25,28 @@ class Partition(NamedTuple):
       order: [N] the node of the given graph that stands at each place; -1 where one fills up.
       halo: [parts] rows that each part reads of others in P X.
       cut: entries of P between two parts.
+      received: rows that every part receives or has room for in P X, at least `halo.max()`: the rounds' lengths.
     """
 
     graph: Graph
     order: Int[np.ndarray, "N"]
     halo: Int[np.ndarray, "parts"]
     cut: int
+    received: int
+
+    @property
+    def excess(self) -> float:
+        """Rows received over rows needed, by the part that needs most: 1 is the least; 1 where none is read."""
+        needed = int(self.halo.max(initial=0))
+        return self.received / needed if needed else 1.0
 
 
 def partitioned(graph: Graph, parts: int, mesh: Mesh | None = None) -> Partition:
     """Orders a graph's nodes and cuts them into equal contiguous parts.
 
     The order is the given one or, where other parts are read less in it, reverse Cuthill-McKee (Cuthill & McKee 1969)
-    of the pattern of P + P^T: neighbours stand close to each other, so that most of them are in the same part.
+    of the pattern of P + P^T: neighbours stand close to each other, so that most of them are in the same part. Then
+    nodes change places where that leaves less to read (`jaxgnn.graphs.swaps`).
 
     mesh: devices for P X, with `parts` of them along the axis "nodes"; without, all parts are on one device.
 
@@ -60,6 +71,7 @@ def partitioned(graph: Graph, parts: int, mesh: Mesh | None = None) -> Partition
     if graph.propagation.backward is not None:
         backward, read, _ = _packed(P.T.tocsr(), parts, mesh)
         halo = np.maximum(halo, read)
+    received = max(way.received for way in (forward, backward) if way is not None)
     propagation = Propagation(
         forward,
         backward,
@@ -67,7 +79,7 @@ def partitioned(graph: Graph, parts: int, mesh: Mesh | None = None) -> Partition
         num_nodes=N,
         normalisation=graph.propagation.normalisation,
     )
-    return Partition(_permuted(graph, place, order, propagation), order, halo, cut)
+    return Partition(_permuted(graph, place, order, propagation), order, halo, cut, received)
 
 
 def taken(array: np.ndarray, order: Int[np.ndarray, "N"]) -> np.ndarray:
@@ -81,8 +93,15 @@ def _best_order(P: sp.csr_matrix, parts: int) -> Int[np.ndarray, "n"]:
     given = np.arange(n)
     if n < 2 or parts == 1:
         return given
-    close = sp.csgraph.reverse_cuthill_mckee(sp.csr_matrix(P + P.T), symmetric_mode=True).astype(np.int64)
-    return min((given, close), key=lambda order: _rows_read(P, order, parts))
+    pattern = sp.csr_matrix(P + P.T)
+    close = sp.csgraph.reverse_cuthill_mckee(pattern, symmetric_mode=True).astype(np.int64)
+    order = min((given, close), key=lambda order: _rows_read(P, order, parts))
+    pattern.setdiag(0)
+    pattern.eliminate_zeros()
+    part = np.empty(n, np.int64)
+    part[order] = given // -(-n // parts)
+    moved = order[np.argsort(refined(pattern, part, parts)[order], kind="stable")]
+    return min((order, moved), key=lambda order: _rows_read(P, order, parts))
 
 
 def _rows_read(P: sp.csr_matrix, order: Int[np.ndarray, "n"], parts: int) -> int:
@@ -124,29 +143,38 @@ def _packed(P: sp.csr_matrix, parts: int, mesh: Mesh | None) -> tuple[Halo, Int[
     rows, columns = np.repeat(np.arange(N), degree), P.indices.astype(np.int64)
     part, owner = rows // max(m, 1), columns // max(m, 1)
     outside = part != owner
-    # Every (part, node of another part) that is read, by part, then by the node's part; `rank` counts among those.
+    # Every (part, node of another part) that is read, by part, then by the node's part.
     read, number = np.unique(part[outside] * N + columns[outside], return_inverse=True)
     reader, node = np.divmod(read, max(N, 1))
-    source = node // max(m, 1)
-    pairs = np.bincount(reader * parts + source, minlength=parts * parts)
-    rank = np.arange(read.size) - (np.cumsum(pairs) - pairs)[reader * parts + source]
-    # The part p receives from p - shift; a round of messages is as long as its longest.
-    shift = (reader - source) % parts
-    lengths = np.zeros(parts, np.int64)
-    np.maximum.at(lengths, shift, rank + 1)
-    shifts = np.flatnonzero(lengths)
-    start = m + np.cumsum(lengths) - lengths
-    send = []
-    for s in shifts:
-        nodes = np.zeros((parts, lengths[s]), np.int32)
-        nodes[source[shift == s], rank[shift == s]] = node[shift == s] - source[shift == s] * m
-        send.append(nodes)
+    pairs = np.bincount(reader * parts + node // max(m, 1), minlength=parts * parts).reshape(parts, parts)
+    send, to, place = _messages(node % max(m, 1), pairs)
     senders = columns - owner * m
-    senders[outside] = (start[shift] + rank)[number]
+    senders[outside] = (m + place)[number]
     slot = np.arange(P.nnz) - np.repeat(P.indptr[:-1], degree)
     local = _slots(part, slot, senders, rows - part * m, P.data, (parts, best_slots(degree), m))
     halo = np.bincount(reader, minlength=parts)
-    return Halo(local, tuple(send), tuple(int(s) for s in shifts), mesh), halo, int(outside.sum())
+    return Halo(local, tuple(send), tuple(to), int(halo.max(initial=0)), mesh), halo, int(outside.sum())
+
+
+def _messages(
+    node: Int[np.ndarray, "read"], pairs: Int[np.ndarray, "reader source"]
+) -> tuple[list[Int[np.ndarray, "parts s"]], list[tuple[int, ...]], Int[np.ndarray, "read"]]:
+    """What is sent in every round, to whom, and where each row that is read comes to stand among those received."""
+    start = (np.cumsum(pairs) - pairs.ravel()).reshape(pairs.shape)
+    place, before = np.zeros(node.size, np.int64), 0
+    send, to = [], []
+    for one in rounds(pairs.T):
+        nodes = np.zeros((len(pairs), one.length), np.int32)
+        for source in np.flatnonzero(one.count):
+            reader, count = one.to[source], one.count[source]
+            piece = slice(start[reader, source], start[reader, source] + count)
+            nodes[source, :count] = node[piece]
+            place[piece] = before + np.arange(count)
+            start[reader, source] += count
+        before += one.length
+        send.append(nodes)
+        to.append(tuple(one.to.tolist()))
+    return send, to, place
 
 
 def _slots(part, slot, senders, receivers, weights, shape: tuple[int, int, int]) -> Slots:

@@ -63,15 +63,22 @@ class Halo:
 
     Attributes:
       local: every part's m rows, [parts, ...]: senders 0 .. m - 1 are its own nodes, then come the rows it receives.
-      send: for every shift, [parts, s] nodes of a part (0 .. m - 1) whose rows it sends to the part so many on.
-      shifts: which shifts there are; rows come in their order.
+      send: for every round, [parts, s] nodes of a part (0 .. m - 1) whose rows it sends; rows come in their order.
+      to: for every round, the part that each one sends to, -1 where it sends nothing.
+      needed: rows of others that the part which reads most of them reads.
       mesh: the devices, one part for each along the axis "nodes"; None for all parts on one.
     """
 
     local: Slots
     send: tuple[Int[Array, "parts s"], ...]
-    shifts: tuple[int, ...] = field(metadata={"static": True})
+    to: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
+    needed: int = field(metadata={"static": True})
     mesh: Mesh | None = field(default=None, metadata={"static": True})
+
+    @property
+    def received(self) -> int:
+        """Rows that every part receives, or has room for: the rounds' lengths."""
+        return sum(nodes.shape[-1] for nodes in self.send)
 
     def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows, columns and weights of P."""
@@ -79,15 +86,24 @@ class Halo:
         parts, _, m = senders.shape
         part = np.arange(parts)[:, None]
         nodes = [part * m + np.arange(m)]
-        for shift, send in zip(self.shifts, self.send, strict=True):
-            sender = (part - shift) % parts
-            nodes.append(sender * m + np.asarray(send)[sender[:, 0]])
+        for to, send in zip(self.to, self.send, strict=True):
+            received = np.zeros_like(send)  # what no part sends, none reads
+            for sender, receiver in _pairs(to):
+                received[receiver] = sender * m + np.asarray(send)[sender]
+            nodes.append(received)
         nodes = np.concatenate(nodes, axis=1)
         p, slot, row = np.nonzero(weights)
         q, edge = np.nonzero(rest.weights)
         rows = np.concatenate([p * m + row, q * m + rest.receivers[q, edge]])
         columns = np.concatenate([nodes[p, senders[p, slot, row]], nodes[q, rest.senders[q, edge]]])
         return rows, columns, np.concatenate([weights[p, slot, row], rest.weights[q, edge]])
+
+
+def _pairs(to: tuple[int, ...], *, everyone: bool = False) -> list[tuple[int, int]]:
+    """(sender, receiver) of a round; with `everyone` those that send nothing have one too."""
+    pairs = [(sender, receiver) for sender, receiver in enumerate(to) if receiver >= 0]
+    idle = [p for p in range(len(to)) if to[p] < 0], [p for p in range(len(to)) if p not in to]
+    return [*pairs, *zip(*idle, strict=True)] if everyone else pairs
 
 
 Packed = Edges | Slots | Halo | jax.Array | np.ndarray
@@ -276,9 +292,9 @@ def exchange_and_apply(halo: Halo, X: Float[Array, "n d"], apply: Callable[..., 
 
     def part(local, send, X):
         rows = [X]  # its own, then those of one round of messages after another
-        for shift, nodes in zip(halo.shifts, send, strict=True):
-            to = [(p, (p + shift) % parts) for p in range(parts)]
-            rows.append(jax.lax.ppermute(X.at[nodes].get(mode="promise_in_bounds"), "nodes", to))
+        for to, nodes in zip(halo.to, send, strict=True):
+            pairs = _pairs(to, everyone=halo.mesh is None)  # `jax.vmap` has permutations only
+            rows.append(jax.lax.ppermute(X.at[nodes].get(mode="promise_in_bounds"), "nodes", pairs))
         return apply(local, jnp.concatenate(rows), m)
 
     if halo.mesh is None:

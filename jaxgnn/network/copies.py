@@ -2,8 +2,8 @@
 
 dW^(l) = sum_p X_p^T G_p over the parts p of the nodes. Were W^(l) one array for all parts, each layer's sum would be
 made where the layer is gone back through, an exchange a layer. With a copy W_p^(l) for each part, dW_p^(l) = X_p^T G_p
-stays on its device, and the sum over p is that of making the copies, [L, parts, d, e] -> [L, d, e], outside the loop. That holds for `nn.Dense`
-modules on the rows of nodes; a layer's other parameters (A-DGN's W - W^T, biases) are summed layer by layer.
+stays on its device, and the sum over p is that of making the copies, [L, parts, d, e] -> [L, d, e], outside the loop.
+That holds for `nn.Dense` modules on rows of nodes; other parameters (A-DGN's W - W^T, biases) are summed a layer.
 """
 
 from collections.abc import Callable

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxgnn.graphs.propagation import Halo
 from jaxgnn.host import hlo
 from jaxgnn.host.options import check_whole
 from jaxgnn.host.remat import SHARE
@@ -59,6 +60,7 @@ class Plan(NamedTuple):
       floor: seconds of a step at the chip's peak arithmetic, or at its peak bandwidth, whichever is more.
       flops: of a step on each device.
       collectives: of a step, those that are alike together.
+      rows: that a device receives for one P X, and that it needs at most; (0, 0) where each holds all nodes.
       remat: the policy, as it was asked for or chosen.
       compiled: the executable; None where it does not fit.
     """
@@ -71,6 +73,7 @@ class Plan(NamedTuple):
     floor: float
     flops: float
     collectives: list[Collective]
+    rows: tuple[int, int]
     remat: Any
     compiled: Any
 
@@ -114,6 +117,8 @@ def plan(model: DeepGNN, task: Task, config: TrainConfig, target: Target, mesh: 
 
 def _compiled(model: DeepGNN, task: Any, config: TrainConfig, target: Target, mesh: Mesh, count: int) -> Plan:
     lowered = _lowered(model, task, config, mesh, count)
+    P = task.graph.propagation
+    rows = max(((way.received, way.needed) for way in (P.forward, P.backward) if isinstance(way, Halo)), default=(0, 0))
     chip = target.chip
     try:
         compiled = lowered.compile()
@@ -131,6 +136,7 @@ def _compiled(model: DeepGNN, task: Any, config: TrainConfig, target: Target, me
             float("nan"),
             0.0,
             [],
+            rows,
             model.remat,
             None,
         )
@@ -146,7 +152,9 @@ def _compiled(model: DeepGNN, task: Any, config: TrainConfig, target: Target, me
     program = hlo.parse(compiled.as_text())
     seconds, floor, flops, collectives = _priced(program, chip, on_gpu=target.on_gpu)
     available = int(chip.memory)
-    return Plan(peak <= available, peak, available, parts, seconds, floor, flops, collectives, model.remat, compiled)
+    return Plan(
+        peak <= available, peak, available, parts, seconds, floor, flops, collectives, rows, model.remat, compiled
+    )
 
 
 def _lowered(model: DeepGNN, task: Any, config: TrainConfig, mesh: Mesh, count: int) -> Any:

@@ -56,7 +56,8 @@ def _grown(task: Any, count: int, wanted: int) -> Any:
         if part is None:
             return None
         if isinstance(part, Halo):
-            return replace(part, local=packed(part.local), send=tuple(map(by_edge, part.send)))
+            needed = math.ceil(ratio * part.needed)
+            return replace(part, local=packed(part.local), send=tuple(map(by_edge, part.send)), needed=needed)
         if isinstance(part, Slots):
             senders, weights = map(by_row, part[:2])
             plan = part.fold and Fold(tuple(map(by_edge, part.fold.levels)), by_row(part.fold.place))

@@ -139,6 +139,7 @@ def test_the_command_says_it_and_exits_accordingly(tmp_path):
     assert 0 < said["peak_bytes"] < said["available_bytes"]
     low, high = said["step_seconds"]
     assert 0 < low < high
+    assert said["rows_received"] >= said["rows_needed"] > 0
     assert {c["kind"] for c in said["collectives"]} >= {"collective-permute", "all-reduce"}
     wrong = run("--mesh", "seeds=8")
     assert wrong.returncode == 2
