@@ -9,7 +9,8 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Int
 
-_SWEEPS = 40
+_SWEEPS = 150
+_ENTRIES = 1e9  # that all sweeps look at, a minute or so: fewer sweeps for larger graphs
 _FEW = 1 / 2000  # of the nodes: where fewer move, it ends
 
 
@@ -17,7 +18,7 @@ def refined(A: sp.csr_matrix, part: Int[np.ndarray, "n"], parts: int) -> Int[np.
     """The part of every node after the swaps; parts keep their sizes. A is a symmetric pattern without loops."""
     rng, part, n = np.random.default_rng(0), part.astype(np.int64), part.size
     ones = sp.csr_matrix((np.ones(A.nnz, np.float32), A.indices, A.indptr), A.shape)
-    for _ in range(_SWEEPS):
+    for _ in range(int(min(_SWEEPS, _ENTRIES // max(A.nnz, 1)))):
         node, to, gain = _wishes(ones, part, parts)
         drawn = rng.random(node.size) < 0.5
         node, to = _swaps(node[drawn], to[drawn], gain[drawn], part, parts)
