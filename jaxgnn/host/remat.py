@@ -82,10 +82,11 @@ def choose(depth: int, kept: int, everything: int, budget: float) -> str:
     return "least"
 
 
-def residual_bytes(function: Callable[..., Any], primal: Any, *others: Any) -> int:
-    """Bytes of what reverse mode keeps of function(primal, *others) between its passes, arguments left out.
+def residual_bytes(function: Callable[..., Any], primal: Any, *others: Any, tpu: bool = False) -> int:
+    """Bytes of what reverse mode keeps of function(primal, *others) between its passes.
 
-    The derivative is taken by `primal`. All may be `jax.ShapeDtypeStruct`s: nothing is computed.
+    Arguments are left out, in another shape too. The derivative is taken by `primal`. All may be
+    `jax.ShapeDtypeStruct`s: nothing is computed. `tpu`: as TPUs lay arrays out.
     """
 
     def kept_of(primal, *others):
@@ -93,13 +94,27 @@ def residual_bytes(function: Callable[..., Any], primal: Any, *others: Any) -> i
 
     jaxpr = jax.make_jaxpr(kept_of)(primal, *others).jaxpr
     given = {*jaxpr.invars, *jaxpr.constvars}
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in _SAME_BYTES and equation.invars[0] in given:
+            given.update(equation.outvars)
     kept = {v for v in jaxpr.outvars if not isinstance(v, Literal)} - given
-    return sum(nbytes(v.aval) for v in kept)
+    return sum(nbytes(v.aval, tpu=tpu) for v in kept)
 
 
-def nbytes(tree: Any) -> int:
-    """Bytes of all arrays in a tree, of their shapes and dtypes alone."""
-    return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
+_SAME_BYTES = ("reshape", "squeeze", "expand_dims")
+_LANES = 128  # of a TPU: the last axis is filled up to them, the one before to rows of 8 numbers of 4 bytes
+
+
+def nbytes(tree: Any, *, tpu: bool = False) -> int:
+    """Bytes of all arrays in a tree, of their shapes and dtypes alone; `tpu`: as TPUs lay them out."""
+    return sum(_size(a.shape, a.dtype.itemsize, tpu) for a in jax.tree.leaves(tree))
+
+
+def _size(shape: tuple[int, ...], itemsize: int, tpu: bool) -> int:
+    if tpu and len(shape) > 1:
+        rows = 8 * max(4 // itemsize, 1)
+        shape = (*shape[:-2], -(-shape[-2] // rows) * rows, -(-shape[-1] // _LANES) * _LANES)
+    return math.prod(shape) * itemsize
 
 
 def scan_in_chunks(

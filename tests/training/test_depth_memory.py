@@ -90,12 +90,28 @@ def test_each_part_is_what_it_says():
     assert block.recomputed == per_layer
     assert sqrt.recomputed == 10 * per_layer
     assert least.recomputed == 10 * carried + per_layer
-    params = none.gradients
-    assert params == nbytes(jax.eval_shape(model_of(100, "none").init, jax.random.key(0), GRAPH, DS.x)["params"])
-    assert [e.gradients / params for e in (none, block, sqrt, least, part(100, 7))] == [1, 1, 3, 3, 4]
+    params = nbytes(jax.eval_shape(model_of(100, "none").init, jax.random.key(0), GRAPH, DS.x)["params"])
+    assert [e.gradients / params for e in (none, block)] == pytest.approx([1.25, 1.25], abs=1e-3)
+    assert all(e.gradients >= 1.24 * params for e in (sqrt, least, part(100, 7)))
     assert none.best == none.initial == none.parameters
     assert none.optimiser == pytest.approx(2 * params, rel=1e-3)  # Adam's two moments and a count
-    assert none.workspace == 4 * 300 * (6 * 16 + DS.x.shape[1])
+    assert none.workspace == 4 * 300 * 16 * 3.5
+
+
+def test_tpus_fill_up_rows_and_gpus_hold_fewer_copies():
+    """Width 16 takes the room of 128 where rows have 128 lanes; width 128 what it takes elsewhere, and the state."""
+
+    def temporary(width, platform, remat="none"):
+        model = jg.DeepGNN(depth=64, width=width, out=DS.num_classes, remat=remat, residual="identity")
+        found = estimate(model, GRAPH, DS.x, platform=platform)
+        return found.kept + found.recomputed
+
+    assert temporary(16, "tpu") == pytest.approx(temporary(128, "tpu"), rel=0.05)
+    assert temporary(128, "tpu") == pytest.approx(temporary(128, "cpu"), rel=0.05)
+    assert temporary(16, "cpu") < temporary(16, "tpu") / 5
+    deep = model_of(400, "sqrt").clone(width=64)
+    copies = {p: estimate(deep, GRAPH, DS.x, platform=p).gradients for p in ("cpu", "gpu", "tpu")}
+    assert copies["gpu"] < copies["cpu"] < copies["tpu"]
 
 
 def test_auto_is_the_fastest_that_fits():
