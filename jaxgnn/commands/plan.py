@@ -5,18 +5,19 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 import tyro
 
 from jaxgnn.commands.setting import DataConfig, ModelConfig, network
-from jaxgnn.host.options import check_flag, check_texts, check_whole
+from jaxgnn.host.options import check_flag, check_known, check_texts, check_whole
 from jaxgnn.host.targets import target
 from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.training import planning, scale
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.unseen import unseen_task
 
+_STEPS = {"train": "A step takes", "probe": "A probe takes", "spectrum": "A product with J and one with J^T take"}
 _FEW = 64  # layers to start looking from where nothing fits
 
 
@@ -25,6 +26,9 @@ class PlanConfig:
     """Where it would run.
 
     Attributes:
+      what: "train"; "probe", what `jaxgnn probe` measures at once; "spectrum", one product with a layer's Jacobian and
+        one with its transpose, of which `jaxgnn spectrum` takes many. Both on one device.
+      precision: "float64" or "float32", of a spectrum's layers.
       topology: devices, as v5e:16x16, v4:2x2x1, v6e:4x4 or h100:1x1x8 (slices x hosts x GPUs a host).
       mesh: as for `jaxgnn train`, seeds=16,nodes=16; by default one device.
       seeds: number of runs.
@@ -35,6 +39,8 @@ class PlanConfig:
       largest: whether to look for the largest depth that still fits, which compiles several times more.
     """
 
+    what: planning.What = "train"
+    precision: Literal["float64", "float32"] = "float64"
     topology: str = "v5e:1x1"
     mesh: str = "seeds=1,nodes=1"
     seeds: int = 1
@@ -45,6 +51,8 @@ class PlanConfig:
     largest: bool = True
 
     def __post_init__(self) -> None:
+        check_known("what", self.what, get_args(planning.What))
+        check_known("precision", self.precision, ("float64", "float32"))
         check_whole("seeds", self.seeds, least=1)
         check_whole("num_features", self.num_features, least=1)
         check_texts("layer_options", self.layer_options)
@@ -55,8 +63,9 @@ class PlanConfig:
 
 @dataclass(frozen=True)
 class PlanCommand:
-    """Compile a training for TPUs or GPUs that are not here, and say whether it fits and what a step costs.
+    """Compile for TPUs or GPUs that are not here, and say whether it fits and what a step costs.
 
+    The program is that of a training, a probe or a spectrum's products.
     Exit code 0 if it fits, 1 if not, with what would make it fit. Needs the compilers: pip install
     'jaxgnn[plan-tpu]' or 'jaxgnn[plan-gpu]'.
 
@@ -85,24 +94,24 @@ class PlanCommand:
         model = model.clone(out=task.out)
 
         def planned(model: Any) -> planning.Plan:
-            return planning.plan(model, task, self.optimisation, there, mesh, count=config.seeds)
+            options = {"count": config.seeds, "what": config.what, "dtype": config.precision}
+            return planning.plan(model, task, self.optimisation, there, mesh, **options)
 
         largest = None
         with progress_bar() as report:
             report(f"compiling for {config.topology}", 0, 2)
             found = planned(model)
-            if config.largest and found.fits:
+            if config.largest and found.fits and config.what != "spectrum":
                 report("looking for the largest depth that fits", 1, 2)
-                largest = planning.deepest(model, task, self.optimisation, there, mesh, found, count=config.seeds)
+                largest = planning.deepest(model, found, planned)
             elif not found.fits:
                 report("looking for what would fit", 1, 2)
             ways = [] if found.fits else _ways(model, planned)
-            if not found.fits and not ways:
+            if not found.fits and not ways and config.what != "spectrum":
                 frugal = model.clone(remat="least", depth=_FEW)
-                few = planned(frugal)
-                depth = planning.deepest(frugal, task, self.optimisation, there, mesh, few, count=config.seeds)
+                depth = planning.deepest(frugal, planned(frugal), planned)
                 ways = [f"--remat least --depth {depth}"] * (depth > 0)
-        _print(found, there.chip.name, mesh.size)
+        _print(found, there.chip.name, mesh.size, config.what)
         if not there.on_gpu and model.width % 128:
             wide = -(-model.width // 128) * 128
             print(f"TPUs pad rows of {model.width} features to {wide}: --width {wide} takes about the same time.")
@@ -133,7 +142,7 @@ def _policy(remat: Any) -> str:
     return {False: "none", True: "block"}.get(remat, str(remat))
 
 
-def _print(found: planning.Plan, chip: str, devices: int) -> None:
+def _print(found: planning.Plan, chip: str, devices: int, what: str) -> None:
     rows = [(name, _size(size)) for name, size in found.parts.items()]
     print_table(
         ("a device holds", "bytes"), [*rows, ("at most", _size(found.peak)), ("available", _size(found.available))]
@@ -151,7 +160,7 @@ def _print(found: planning.Plan, chip: str, devices: int) -> None:
     if math.isfinite(found.seconds[0]):
         low, high = (f"{1e3 * s:.3g}" for s in found.seconds)
         print(
-            f"A step takes {low} to {high} ms on {devices} x {chip}, {found.flops:.3g} floating-point operations a "
+            f"{_STEPS[what]} {low} to {high} ms on {devices} x {chip}, {found.flops:.3g} floating-point operations a "
             f"device; at the chip's peak rates it would take {1e3 * found.floor:.3g} ms. remat={_policy(found.remat)}."
         )
 

@@ -1,13 +1,14 @@
-"""What a training run would take on devices that are not there, by their own compiler.
+"""What a training run, a probe or a spectrum would take on devices that are not there, by their own compiler.
 
-The program is the one that `jaxgnn.train` runs: ten steps of every run, lowered with shapes alone. Peak
+The program of a training is the one that `jaxgnn.train` runs: ten steps of every run, lowered with shapes alone. Peak
 memory and collectives are the compiler's. Seconds are a range: a TPU's compiler counts cycles of every operation but
 gathers, scatters and collectives, which are priced by rows and bytes; a GPU's counts none, and kernels are priced by
 the bytes they move and a launch.
 """
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxgnn.graphs.propagation import Halo
 from jaxgnn.host import hlo
-from jaxgnn.host.options import check_whole
+from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.host.remat import SHARE
 from jaxgnn.host.targets import Chip, Target
 from jaxgnn.network.model import DeepGNN
@@ -24,6 +25,7 @@ from jaxgnn.tasks.task import Task
 from jaxgnn.training import run, scale
 from jaxgnn.training.drive import STEPS_AT_ONCE, advance
 from jaxgnn.training.optimisers import TrainConfig
+from jaxgnn.training.plan_measures import lowered_probe, lowered_products
 from jaxgnn.training.train import default_hyper
 
 # Cycles a row of up to 128 lanes, from the machine code of a v5e: a gather's loop, and a scatter's.
@@ -34,6 +36,8 @@ _LAUNCH = (1.2e-6, 8e-6)  # seconds of a GPU's kernel, however small
 _CACHED = 2.0  # a GPU moves bytes as much faster where its cache holds them: measured on an H200, up to 1.6
 _NAN = float("nan")
 _TRIES, _DEEPEST = 6, 1_000_000
+
+What = Literal["train", "probe", "spectrum"]
 
 
 class Collective(NamedTuple):
@@ -91,32 +95,54 @@ def mesh_of(target: Target, *, seeds: int = 1, nodes: int = 1) -> Mesh:
     return Mesh(devices, scale.AXES, axis_types=(AxisType.Auto,) * 2)
 
 
-def plan(model: DeepGNN, task: Task, config: TrainConfig, target: Target, mesh: Mesh, *, count: int = 1) -> Plan:
-    """Compiles the training of `count` runs for the mesh.
+def plan(
+    model: DeepGNN,
+    task: Task,
+    config: TrainConfig,
+    target: Target,
+    mesh: Mesh,
+    *,
+    count: int = 1,
+    what: What = "train",
+    dtype: Any = np.float64,
+) -> Plan:
+    """Compiles the training of `count` runs for the mesh, or a probe or a spectrum's products for its one device.
 
     With remat="auto" the first of "none", "sqrt" and "least" whose peak is at most 60% of a device's memory, or the
     last that was tried.
 
     task: as `jaxgnn.train` takes it, or what `unseen_task` gives.
+    what: "train"; "probe", with "step" being one probe; "spectrum", one J v and one J^T u of a layer in `dtype`.
 
-    Raises ValueError where the mesh cannot partition the task or the model.
+    Raises ValueError where the mesh cannot partition the task or the model, for several devices where one measures, and
+    where the compiler refuses the program: TPUs know no bits of float64, which bounds and norms read (take float32).
     """
+    check_known("what", what, get_args(What))
+    if what != "train" and mesh.size > 1:
+        raise ValueError(f"a {what} is computed by one device: the mesh has {mesh.size}")
     scale.check_partitionable(model, task, mesh)
     seen = isinstance(jax.tree.leaves(task.graph)[0], jax.ShapeDtypeStruct)
     given = task if seen else scale.spread(task, mesh, shapes=True)
+
+    def lowered(model: DeepGNN) -> Any:
+        if what == "train":
+            return _lowered(model, given, config, mesh, count)
+        return lowered_probe(model, given, mesh) if what == "probe" else lowered_products(model, given, mesh, dtype)
+
+    steps = STEPS_AT_ONCE if what == "train" else 1
     if model.remat != "auto":
-        return _compiled(model, given, config, target, mesh, count)
+        return _compiled(lowered(model), model, given, target, steps)
     found = None
     for remat in ("none", "sqrt", "least"):
-        found = _compiled(model.clone(remat=remat), given, config, target, mesh, count)
+        candidate = model.clone(remat=remat)
+        found = _compiled(lowered(candidate), candidate, given, target, steps)
         if found.fits and found.peak <= SHARE * found.available:
             break
     assert found is not None
     return found
 
 
-def _compiled(model: DeepGNN, task: Any, config: TrainConfig, target: Target, mesh: Mesh, count: int) -> Plan:
-    lowered = _lowered(model, task, config, mesh, count)
+def _compiled(lowered: Any, model: DeepGNN, task: Any, target: Target, steps: int) -> Plan:
     P = task.graph.propagation
     rows = max(((way.received, way.needed) for way in (P.forward, P.backward) if isinstance(way, Halo)), default=(0, 0))
     chip = target.chip
@@ -125,7 +151,8 @@ def _compiled(model: DeepGNN, task: Any, config: TrainConfig, target: Target, me
     except jax.errors.JaxRuntimeError as error:
         needed = _used(str(error))
         if needed is None:
-            raise
+            said = str(error).splitlines()[0]
+            raise ValueError(f"the compiler of {target.topology} refuses the program: {said}") from error
         nothing: tuple[float, float] = (float("nan"), float("nan"))
         return Plan(
             False,
@@ -150,7 +177,7 @@ def _compiled(model: DeepGNN, task: Any, config: TrainConfig, target: Target, me
     peak = max(int(memory.peak_memory_in_bytes), memory.argument_size_in_bytes + memory.temp_size_in_bytes)
     peak += memory.generated_code_size_in_bytes
     program = hlo.parse(compiled.as_text())
-    seconds, floor, flops, collectives = _priced(program, chip, on_gpu=target.on_gpu)
+    seconds, floor, flops, collectives = _priced(program, chip, steps, on_gpu=target.on_gpu)
     available = int(chip.memory)
     return Plan(
         peak <= available, peak, available, parts, seconds, floor, flops, collectives, rows, model.remat, compiled
@@ -186,13 +213,13 @@ def _used(message: str) -> int | None:
 
 
 def _priced(
-    program: hlo.Program, chip: Chip, *, on_gpu: bool
+    program: hlo.Program, chip: Chip, steps: int, *, on_gpu: bool
 ) -> tuple[tuple[float, float], float, float, list[Collective]]:
     """Seconds of a step from and to, the floor, flops, collectives."""
     low = high = cycles = flops = moved = 0.0
     found: dict[tuple[str, int, int], float] = {}
     for one in hlo.runs(program):
-        opcode, times = one.instruction.opcode, one.times / STEPS_AT_ONCE
+        opcode, times = one.instruction.opcode, one.times / steps
         if opcode in ("dot", "convolution"):
             flops += times * hlo.products(program, one)
         if not on_gpu and opcode in ("gather", "scatter"):
@@ -205,7 +232,7 @@ def _priced(
         if kind in hlo.COLLECTIVES:
             # What is started names operand and result, and counters.
             size = hlo.nbytes(one.instruction.result, counters=kind == opcode) // (1 if kind == opcode else 2)
-            key = (kind, size, max(one.loops - 1, 0))
+            key = (kind, size, max(one.loops - (steps > 1), 0))
             found[key] = found.get(key, 0.0) + times
             low += times * (_LATENCY[0] + size / chip.link)
             high += times * (_LATENCY[1] + 2 * size / chip.link)
@@ -224,9 +251,7 @@ def _priced(
     return (low, high), floor, flops, sorted(collectives, key=lambda c: -c.bytes * c.times)
 
 
-def deepest(
-    model: DeepGNN, task: Task, config: TrainConfig, target: Target, mesh: Mesh, first: Plan, *, count: int = 1
-) -> int:
+def deepest(model: DeepGNN, first: Plan, planned: Callable[[DeepGNN], Plan]) -> int:
     """The largest depth found to fit with the first plan's policy; 0 where not even the least does.
 
     Memory is nearly a line in depth: what is tried lies a little below where the line through two depths meets what
@@ -238,7 +263,7 @@ def deepest(
 
     def at(depth: int) -> Plan:
         if depth not in known:
-            known[depth] = plan(model.clone(depth=depth), task, config, target, mesh, count=count)
+            known[depth] = planned(model.clone(depth=depth))
         return known[depth]
 
     if not at(max(least, model.depth // 2)).fits and not at(least).fits:

@@ -94,10 +94,42 @@ def test_more_layers_than_fit_are_told_with_what_there_is(task):
     there = target("v5e:1x1")
     mesh = planning.mesh_of(there)
     model = jg.DeepGNN(depth=64, width=64, out=task.out, remat="sqrt")
-    few = planning.plan(model, task, CONFIG, there, mesh)
-    depth = planning.deepest(model, task, CONFIG, there, mesh, few)
+
+    def planned_alone(model):
+        return planning.plan(model, task, CONFIG, there, mesh)
+
+    depth = planning.deepest(model, planned_alone(model), planned_alone)
     assert planning.plan(model.clone(depth=depth), task, CONFIG, there, mesh).fits
     assert not planning.plan(model.clone(depth=2 * depth), task, CONFIG, there, mesh).fits
+
+
+@pytest.mark.parametrize("topology", ["v5e:1x1", "h100:1x1x1"])
+@pytest.mark.parametrize(("what", "dtype"), [("probe", "float32"), ("spectrum", "float64"), ("spectrum", "float32")])
+def test_probes_and_products_are_planned(topology, what, dtype, task):
+    pytest.importorskip("libtpu" if topology.startswith("v") else "jax_cuda12_plugin")
+    there = target(topology)
+    mesh = planning.mesh_of(there)
+    sizes = []
+    for depth in (4, 40):
+        model = jg.DeepGNN(depth=depth, width=64, out=task.out, residual="initial", bound="frobenius")
+        if topology.startswith("v") and dtype == "float64":
+            with pytest.raises(ValueError, match="the compiler of v5e:1x1 refuses the program: INVALID_ARGUMENT"):
+                planning.plan(model, task, CONFIG, there, mesh, what=what, dtype=dtype)
+            return
+        found = planning.plan(model, task, CONFIG, there, mesh, what=what, dtype=dtype)
+        low, high = found.seconds
+        assert found.fits
+        assert 0 < low < high
+        assert found.flops > 0
+        assert ("f64[" in found.compiled.as_text()) == (dtype == "float64")
+        sizes.append(found.peak)
+    n, d = 800, 64
+    # A probe returns features, their gradients and backward errors of every layer; a product knows one layer.
+    assert sizes[1] - sizes[0] >= (36 * 3 * 4 * n * d if what == "probe" else 0)
+    assert what == "probe" or sizes[0] == sizes[1]
+    two = planning.mesh_of(target(topology.replace("1x1x1", "1x1x2").replace("e:1x1", "e:2x2")), nodes=2)
+    with pytest.raises(ValueError, match=f"a {what} is computed by one device: the mesh has 2"):
+        planning.plan(model, task, CONFIG, there, two, what=what)
 
 
 @TPU
