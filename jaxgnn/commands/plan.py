@@ -4,12 +4,14 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import tyro
 
 from jaxgnn.commands.setting import DataConfig, ModelConfig, network
+from jaxgnn.host.kept_programs import kept_programs
 from jaxgnn.host.options import check_flag, check_known, check_texts, check_whole
 from jaxgnn.host.targets import target
 from jaxgnn.report.terminal import print_table, progress_bar
@@ -36,6 +38,8 @@ class PlanConfig:
       nodes: plan for a graph of so many nodes that is not here, in place of the data set.
       degree: its directed edges a node.
       num_features: its features a node.
+      save: a folder to keep the compiled program in: with JAX_COMPILATION_CACHE_DIR set to it, `jaxgnn train` with the
+        same options and the same --mesh loads it on such devices. Another version, topology or option compiles anew.
       largest: whether to look for the largest depth that still fits, which compiles several times more.
     """
 
@@ -48,6 +52,7 @@ class PlanConfig:
     nodes: float | None = None
     degree: float = 14.0
     num_features: int = 128
+    save: str | None = None
     largest: bool = True
 
     def __post_init__(self) -> None:
@@ -57,6 +62,8 @@ class PlanConfig:
         check_whole("num_features", self.num_features, least=1)
         check_texts("layer_options", self.layer_options)
         check_flag("largest", self.largest)
+        if self.save is not None:
+            check_texts("save", (self.save,))
         if self.nodes is not None and not (math.isfinite(self.nodes) and self.nodes == int(self.nodes)):
             raise ValueError(f"nodes={self.nodes}: a whole number is needed, for example 1e6")
 
@@ -100,7 +107,8 @@ class PlanCommand:
         largest = None
         with progress_bar() as report:
             report(f"compiling for {config.topology}", 0, 2)
-            found = planned(model)
+            with nullcontext() if config.save is None else kept_programs(config.save):
+                found = planned(model)
             if config.largest and found.fits and config.what != "spectrum":
                 report("looking for the largest depth that fits", 1, 2)
                 largest = planning.deepest(model, found, planned)

@@ -49,7 +49,7 @@ class Drive(NamedTuple):
         """
         program, place = self.config.without_numbers(), scale.Runs(self.mesh, self.keys.shape[0])
         task, keys, hypers = self._placed(place)
-        states = start(self.model, program, task, keys, hypers, self.one_by_one, self.mesh)
+        states = place.settled(start(self.model, program, task, keys, hypers, self.one_by_one, self.mesh))
         if self.init is not None:
             states = warm.started_from(self.init, states, self.seeds, place)
         # `states` is donated to the first steps; of the first only this is looked at again.
@@ -76,8 +76,9 @@ class Drive(NamedTuple):
         while done < self.config.steps and not stopped:
             left = min(STEPS_AT_ONCE - done % STEPS_AT_ONCE, self.config.steps - done)
             states, metrics = advance(
-                self.model, program, task, done + left, hypers, states, self.one_by_one, self.mesh
+                self.model, program, task, np.int32(done + left), hypers, states, self.one_by_one, self.mesh
             )
+            states = place.settled(states)
             for whole, part in zip(history, place.get(metrics), strict=True):
                 whole[:, done : done + left] = np.asarray(part)[:, :left]
             stopped = np.asarray(place.get(states.stopped)).all()

@@ -206,6 +206,12 @@ class Runs(NamedTuple):
 
         return jax.tree.map(put, tree)
 
+    def settled(self, tree: T) -> T:
+        """A tree that a program returned, where `put` would have it: a program is compiled for how its arrays stand."""
+        if self.devices is None:
+            return tree
+        return jax.device_put(tree, NamedSharding(self.devices, PartitionSpec("seeds")))
+
     def get(self, tree: T) -> T:
         """The same tree, [count, ...], as numpy arrays and keys of this process; all processes call it together."""
         if self.devices is None:
