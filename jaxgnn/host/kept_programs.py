@@ -23,7 +23,7 @@ _OPTIONS = {
 
 @contextmanager
 def kept_programs(folder: Path | str) -> Iterator[None]:
-    """A context in which what is compiled is written to a folder, which is made. Raises ValueError where it cannot be."""
+    """A context in which what is compiled is written to a folder. Raises ValueError where that cannot be made."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
