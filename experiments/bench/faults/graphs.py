@@ -82,7 +82,7 @@ FAULTS: tuple[Fault, ...] = (
     *faults(
         "jaxgnn/graphs/partition.py",
         "tests/graphs/test_partition.py",
-        ("return min((given, close), key", "return max((given, close), key"),
+        ("order = min((given, close), key", "order = max((given, close), key"),
         ("halo = np.maximum(halo, read)", "halo = halo"),
         ("taken(np.asarray(graph.propagation.degree), order)", "np.resize(graph.propagation.degree, N)"),
         ("np.asarray(feature)[edges]", "np.asarray(feature)"),
