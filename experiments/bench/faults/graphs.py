@@ -80,6 +80,18 @@ FAULTS: tuple[Fault, ...] = (
         ("lambda edge: (-curvature[edge], edge)", "lambda edge: (curvature[edge], edge)"),
     ),
     *faults(
+        "jaxgnn/graphs/rounds.py",
+        "tests/graphs/test_rounds.py",
+        ("count = np.minimum(rows[own, to], length)", "count = np.minimum(rows[own, to], 2 * length)"),
+        ("rows[own, to] = 0", "rows[own] = 0"),
+    ),
+    *faults(
+        "jaxgnn/graphs/swaps.py",
+        "tests/graphs/test_rounds.py",
+        ("met = rank < count[back]", "met = rank >= 0"),
+        ("gain = neighbours.data - home[node]", "gain = home[node] - neighbours.data"),
+    ),
+    *faults(
         "jaxgnn/graphs/partition.py",
         "tests/graphs/test_partition.py",
         ("order = min((given, close), key", "order = max((given, close), key"),

@@ -44,10 +44,10 @@ FAULTS: tuple[Fault, ...] = (
     *faults(
         "jaxgnn/training/depth_memory.py",
         "tests/training/test_depth_memory.py",
-        ("copies = 1 if every < 2 else 3", "copies = 1 if every < 2 else 1"),
+        ("gradients = layout.copies * P", "gradients = 2 * layout.copies * P"),
         ("best=parameters,", "best=0,"),
         ("kept, every * per_layer", "kept, 2 * every * per_layer"),
-        ("_WORKSPACE = 6", "_WORKSPACE = 60"),
+        ('"cpu": _Layout(3.5', '"cpu": _Layout(35.0'),
         (".total <= budget:", ".total <= 2 * budget:"),
     ),
     *faults(
