@@ -104,21 +104,24 @@ def _parse(arguments: Sequence[str]) -> Any:
     command = getattr(importlib.import_module(f"jaxgnn.commands.{module}"), kind)
     import tyro  # after the light ways out above
 
-    from jaxgnn.commands.options_file import with_file
+    from jaxgnn.commands import options_file, recipes
 
-    given = with_file(arguments[1:], command, name)
-
+    given = recipes.with_recipe(options_file.with_file(arguments[1:], command, name), command, name)
+    given = options_file.without_negations(given, command)
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_comma_separated)
     options = {"prog": f"jaxgnn {name}", "registry": registry, "config": (tyro.conf.FlagCreatePairsOff,)}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(command, args=given, **options)  # pyright: ignore[reportCallIssue, reportArgumentType]
+            parsed: Any = tyro.cli(command, args=given, **options)  # pyright: ignore[reportCallIssue, reportArgumentType]
     except SystemExit as stop:
         if not stop.code:
             raise
         raise ValueError(_sentence(complaint.getvalue())) from None
+    if (recipe := getattr(parsed, "recipe", None)) is not None:
+        print(f"jaxgnn: note: {recipes.note(recipes.described(recipe, name, parsed))}", file=sys.stderr)
+    return parsed
 
 
 def _comma_separated(info: Any) -> Any:

@@ -23,8 +23,8 @@ def with_file(arguments: Sequence[str], kind: type, command: str) -> list[str]:
     given, path = _without(list(arguments), "--config")
     if path is None:
         return given
-    said = {argument.split("=")[0].lstrip("-").replace("_", "-") for argument in given if argument.startswith("--")}
-    known = dict(_options(kind))
+    known = dict(options_of(kind))
+    said_already = said(given, known)
     found: list[str] = []
     for name, value in _read(Path(path), command).items():
         option = name.replace("_", "-")
@@ -32,46 +32,76 @@ def with_file(arguments: Sequence[str], kind: type, command: str) -> list[str]:
             near = difflib.get_close_matches(option, known, 1)
             hint = f", did you mean {near[0]}?" if near else ""
             raise ValueError(f"{path}: {name!r} is no option of jaxgnn {command}{hint}")
-        if option not in said and value is not None:
-            found += _as_arguments(path, option, value, flag=known[option] is bool)
+        if option not in said_already and value is not None:
+            found += as_arguments(path, option, value, flag=known[option] is bool)
     return [*found, *given]
 
 
 def save(folder: Path, name: str, command: Any) -> None:
     """Writes the options of a command into its folder, for --config; not where it writes and how it prints."""
-    values = {option: value for option, value in _values(command) if option not in _ELSEWHERE}
+    values = {option: value for option, value in values_of(command) if option not in _ELSEWHERE}
     write_json(folder / NAME, {"command": name, "options": values})
 
 
-def _options(kind: type) -> Iterator[tuple[str, Any]]:
+def said(arguments: Sequence[str], known: Mapping[str, Any]) -> set[str]:
+    """The options that the arguments name, --no-FLAG for FLAG."""
+    names = {argument.split("=")[0][2:].replace("_", "-") for argument in arguments if argument.startswith("--")}
+    return names | {name[3:] for name in names if name.startswith("no-") and known.get(name[3:]) is bool}
+
+
+def without_negations(arguments: Sequence[str], kind: type) -> list[str]:
+    """The arguments without --no-FLAG of flags that are off unless asked for; with --FLAG itself, neither."""
+    off = {f"--no-{name}": f"--{name}" for name in _flags(kind)}
+    plain = [argument.replace("_", "-") if argument.startswith("--") else argument for argument in arguments]
+    drop = {word for argument in plain if argument in off for word in (argument, off[argument])}
+    return [argument for argument, word in zip(arguments, plain, strict=True) if word not in drop]
+
+
+def _flags(kind: type) -> Iterator[str]:
+    hints = get_type_hints(kind)
+    for one in fields(kind):
+        inner = _inner(hints[one.name])
+        if inner is not None:
+            yield from _flags(inner)
+        elif hints[one.name] is bool and one.default is False:
+            yield one.name.rstrip("_").replace("_", "-")
+
+
+def _inner(hint: Any) -> type | None:
+    return next((t for t in (hint, *get_args(hint)) if is_dataclass(t)), None)  # pyright: ignore[reportReturnType]
+
+
+def options_of(kind: type) -> Iterator[tuple[str, Any]]:
     """Names of a command's options, as on the command line, and their types; those of its groups have no prefix."""
     hints = get_type_hints(kind)
     for one in fields(kind):
-        inner = next((t for t in (hints[one.name], *get_args(hints[one.name])) if is_dataclass(t)), None)
+        inner = _inner(hints[one.name])
         if inner is None:
             yield one.name.rstrip("_").replace("_", "-"), hints[one.name]
         else:
-            yield from _options(inner)
+            yield from options_of(inner)
 
 
-def _values(command: Any) -> Iterator[tuple[str, Any]]:
+def values_of(command: Any) -> Iterator[tuple[str, Any]]:
+    """Names of a command's options and their values, those that are None left out."""
     for one in fields(command):
         value = getattr(command, one.name)
         if is_dataclass(value):
-            yield from _values(value)
+            yield from values_of(value)
         elif value is not None:
             value = list(value) if isinstance(value, tuple) else value
             yield one.name.rstrip("_").replace("_", "-"), str(value) if isinstance(value, Path) else value
 
 
-def _as_arguments(path: Any, option: str, value: Any, *, flag: bool) -> list[str]:
+def as_arguments(path: Any, option: str, value: Any, *, flag: bool) -> list[str]:
+    """An option as the command line says it. Raises ValueError, naming `path`, for what it cannot say."""
     if flag:
         if not isinstance(value, bool):
             raise ValueError(f"{path}: {option} is {value!r}: true and false are allowed")
-        return [f"--{option}"] if value else []
+        return [f"--{option}" if value else f"--no-{option}"]
     if value == []:
         return []
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         value = ",".join(map(str, value))
     if not isinstance(value, str | int | float):
         raise ValueError(f"{path}: {option} is {value!r}: a number, a text, true, false or a list of them is allowed")

@@ -248,6 +248,7 @@ class ProbeCommand:
     Writes index.html, results.json, probe.npz and figures/ into the folder.
 
     Attributes:
+      recipe: kipf2017, velickovic2018, chen2020 or platonov2023: the paper's settings, where nothing else is said.
       model: the network.
       out: the folder; by default jaxgnn-probe-DATASET-LAYER-DEPTH.
       cores: CPU cores, by default all physical ones: on a CPU so many runs of training are computed at a time. The
@@ -259,6 +260,7 @@ class ProbeCommand:
     model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=partial(ModelConfig, depth=32, width=32))  # pyright: ignore[reportInvalidTypeForm]
     optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=partial(TrainConfig, steps=100))
     probe: tyro.conf.OmitArgPrefixes[ProbeConfig] = field(default_factory=ProbeConfig)
+    recipe: str | None = None
     out: Path | None = None
     cores: int | None = None
     json: bool = False

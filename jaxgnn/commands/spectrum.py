@@ -273,6 +273,7 @@ class SpectrumCommand:
     Writes index.html, results.json, spectrum.npz and figures/ into the folder.
 
     Attributes:
+      recipe: kipf2017, velickovic2018, chen2020 or platonov2023: the paper's settings, where nothing else is said.
       model: the network.
       out: the folder; by default jaxgnn-spectrum-DATASET-LAYER-DEPTH.
       json: print a summary as the last line of standard output, as JSON.
@@ -282,6 +283,7 @@ class SpectrumCommand:
     model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=ModelConfig)  # pyright: ignore[reportInvalidTypeForm]
     optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     spectra: tyro.conf.OmitArgPrefixes[SpectrumConfig] = field(default_factory=SpectrumConfig)
+    recipe: str | None = None
     out: Path | None = None
     json: bool = False
 

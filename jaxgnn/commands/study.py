@@ -308,11 +308,13 @@ class StudyCommand:
     and the same command goes on from there.
 
     Attributes:
+      recipe: kipf2017, velickovic2018, chen2020 or platonov2023: the paper's settings, where nothing else is said.
       out: the folder; by default jaxgnn-study-DATASET.
       json: print a summary as the last line of standard output, as JSON.
     """
 
     config: tyro.conf.OmitArgPrefixes[StudyConfig] = field(default_factory=StudyConfig)
+    recipe: str | None = None
     out: Path | None = None
     json: bool = False
 

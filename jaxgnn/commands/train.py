@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -14,6 +14,7 @@ import numpy as np
 import tyro
 from jax.sharding import Mesh
 
+from jaxgnn.commands import recipes
 from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import DataConfig, ModelConfig, label, named_values, network, start_on, summary
 from jaxgnn.host import interrupts
@@ -126,8 +127,10 @@ class Training:
         *,
         continue_: bool = False,
         fresh: bool = False,
+        notes: Mapping[str, Any] | None = None,
     ):
         self.leg = {"continue_": continue_, "fresh": fresh}
+        self.notes = notes
         self.configs = {"data": source, "model": model, "train": optimisation, "runs": runs}
         self.optimisation, self.runs = optimisation, runs
         self.grid = {name: [_number(name, v) for v in values] for name, values in named_values(runs.grid).items()}
@@ -154,6 +157,7 @@ class Training:
             record_every=self.runs.record_every or None,
             mesh=self.mesh,
             progress=progress,
+            notes=self.notes,
             **self.leg,
             **asdict(self.optimisation),
         )
@@ -181,6 +185,7 @@ class Training:
         results |= {"constant_loss": self.task.constant_loss(), "chosen": _chosen(rows, self.task.maximise)}
         results["layer_norms"] = self.layer_norms(points[results["chosen"]]) if self.model.blocks else []
         results |= {"parameters": self.model.size(self.task.graph, self.task.x)._asdict()} | environment()
+        results |= {} if self.notes is None else {"notes": self.notes}
         write_json(self.out / "results.json", results)
         records = [point.result.record for point in points]
         arrays = [r.arrays(f"record/{i}") for i, r in enumerate(records) if r is not None]
@@ -239,6 +244,7 @@ class TrainCommand:
     into the folder. The same command goes on where it was interrupted, to the same result.
 
     Attributes:
+      recipe: kipf2017, velickovic2018, chen2020 or platonov2023: the paper's settings, where nothing else is said.
       model: the network.
       out: the folder; by default jaxgnn-train-DATASET-LAYER-DEPTH-SIX, six letters and digits that are those of the
         options.
@@ -253,6 +259,7 @@ class TrainCommand:
     optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     runs: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
     devices: tyro.conf.OmitArgPrefixes[DevicesConfig] = field(default_factory=DevicesConfig)
+    recipe: str | None = None
     out: Path | None = None
     continue_: Annotated[bool, tyro.conf.arg(name="continue")] = False
     fresh: bool = False
@@ -272,7 +279,8 @@ class TrainCommand:
     def run(self, arguments: Sequence[str]) -> None:
         folder, mesh = self._folder(), self.devices.start()
         configs = (self.source, self.model, self.optimisation, self.runs)
-        training = Training(*configs, folder, mesh, continue_=self.continue_, fresh=self.fresh)
+        notes = None if self.recipe is None else {"recipe": recipes.described(self.recipe, "train", self)}
+        training = Training(*configs, folder, mesh, continue_=self.continue_, fresh=self.fresh, notes=notes)
         kept = f"the same command goes on from {training.out / 'checkpoints'}"
         with contextlib.ExitStack() as stack:
             scale.by_first(lambda: stack.enter_context(occupied(training.out)))

@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class RunFolder:
     """config.json, history.jsonl and checkpoints/ of a run, in a folder that is this process's.
 
     The checkpoints hold everything: the other two files are for people, and written anew from them; config.json also
-    says which legs a run has.
+    says which legs a run has, and `notes`, which do not make it another run.
 
     Attributes:
       steps: of the run in all.
@@ -45,8 +45,10 @@ class RunFolder:
         proceed: bool = False,
         fresh: bool = False,
         init: Any = None,
+        notes: Mapping[str, Any] | None = None,
     ):
         config = config | environment()
+        self._notes = {} if notes is None else {"notes": dict(notes)}
         self._folder, self._config_file, self._task = folder, folder / "config.json", task
         self._history, self._results = folder / "history.jsonl", folder / "results"
         if fresh:
@@ -96,7 +98,7 @@ class RunFolder:
             done, tree = restored
             restored = done, filled(tree, like)
             lines = _lines(0, Metrics(*(m[:, :done] for m in restored[1][1])))
-        write_json(self._config_file, self._config)
+        write_json(self._config_file, self._config | self._notes)
         write_text(self._history, "".join(lines))
         return restored
 
@@ -140,7 +142,9 @@ class RunFolder:
             config = json.loads(self._config_file.read_bytes())
         except (OSError, ValueError):
             return None
-        return config if isinstance(config, dict) and "grid" in config and "train" in config else None
+        if not (isinstance(config, dict) and "grid" in config and "train" in config):
+            return None
+        return {name: value for name, value in config.items() if name != "notes"}
 
     def _clear(self) -> None:
         """Removes the run that is there. Raises ValueError where it is not a run's folder."""

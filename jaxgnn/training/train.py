@@ -148,12 +148,14 @@ def sweep(
     mesh: Mesh | None = None,
     continue_: bool = False,
     fresh: bool = False,
+    notes: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> list[SweepPoint]:
     """Trains every combination of the grid's values over all seeds in one compiled program.
 
     grid: values by name, of "learning_rate", "weight_decay", "l2", "bound_c", "residual_scale" and "modulus" (of a
-    GNN-SSM's Lambda). `init` is of one run or of every seed, for all points. The rest is as for `train`.
+    GNN-SSM's Lambda). `init` is of one run or of every seed, for all points. `notes` stand in
+    config.json and make no other run. The rest is as for `train`.
     """
     seeds = warm.number_of_seeds(seeds, init)
     model = as_network(model, task.graph, task.x)
@@ -188,6 +190,7 @@ def sweep(
                     proceed=continue_,
                     fresh=fresh,
                     init=init,
+                    notes=notes,
                 )
             )
             total = scale.from_first(np.asarray(config.steps if of_first is None else of_first.steps))
