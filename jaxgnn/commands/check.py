@@ -18,6 +18,7 @@ from jaxgnn.data import DATASETS
 from jaxgnn.host.cores import chosen_cores, side_by_side
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_known, check_whole, checked_list
+from jaxgnn.host.spelling import meant
 from jaxgnn.host.storage import as_json, environment, write_json
 from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.theory import STATEMENTS, Finding, Shape, examine
@@ -50,7 +51,8 @@ class CheckConfig:
     def __post_init__(self) -> None:
         for name in checked_list("statements", self.statements):
             if not isinstance(name, str) or name not in STATEMENTS:
-                raise ValueError(f"statement {name!r} is not known: allowed are {', '.join(STATEMENTS)}")
+                near = meant(name, STATEMENTS)
+                raise ValueError(f"statement {name!r} is not known{near} allowed are {', '.join(STATEMENTS)}")
         check_known("graph", self.graph, ("random", *DATASETS))
         for option in ("widths", "depths"):
             values = checked_list(option, getattr(self, option))

@@ -5,7 +5,6 @@ process of the run was lost, 130 interrupted and 143 terminated (what was done i
 """
 
 import contextlib
-import difflib
 import errno
 import importlib
 import io
@@ -20,7 +19,9 @@ from importlib.metadata import entry_points
 from typing import Any, get_args, get_origin
 
 from jaxgnn import __version__
+from jaxgnn.commands.help import short
 from jaxgnn.host import interrupts
+from jaxgnn.host.spelling import meant
 from jaxgnn.host.streams import tolerant
 
 # name: (module and class, what `jaxgnn --help` says). Only the one that is called is imported.
@@ -37,6 +38,9 @@ COMMANDS = {
     "data": ("data.DataCommand", "list data sets, or download them"),
 }
 
+_ACTIONS = ("list", "fetch")  # of data
+_HELP = ("--help-all", "--config")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
@@ -48,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments[:1] in (["--help"], ["-h"]):
         print(_help())
+        raise SystemExit(0)
+    if arguments and arguments[0] in COMMANDS and {"--help", "-h"} & set(arguments):
+        print(short(arguments[0]))
         raise SystemExit(0)
     _repeatable_on_gpus()
     warnings.showwarning = lambda message, *_: print(f"jaxgnn: note: {message}", file=sys.stderr)
@@ -85,7 +92,8 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "jaxgnn COMMAND --help shows options, --config FILE.toml reads them; jaxgnn --version the version.",
+            "jaxgnn COMMAND --help shows its main options and examples, --help-all every option; jaxgnn --version the",
+            "version.",
         ]
     )
 
@@ -94,10 +102,8 @@ def _parse(arguments: Sequence[str]) -> Any:
     """The command as an object. Raises ValueError in one sentence where tyro would draw a box."""
     name = arguments[0] if arguments else ""
     if name not in COMMANDS:
-        said = f"command {name!r} is not known" if name else "a command is needed"
-        near = difflib.get_close_matches(name, COMMANDS, 1)
-        meant = f", did you mean {near[0]}?" if near else ":"
-        raise ValueError(f"{said}{meant} allowed are {', '.join(COMMANDS)}; see jaxgnn --help")
+        said = f"command {name!r} is not known{meant(name, COMMANDS)}" if name else "a command is needed:"
+        raise ValueError(f"{said} allowed are {', '.join(COMMANDS)}; see jaxgnn --help")
     if name == "plan":  # compilers of others report on their work at length; read when JAX is imported
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     module, _, kind = COMMANDS[name][0].partition(".")
@@ -108,6 +114,8 @@ def _parse(arguments: Sequence[str]) -> Any:
 
     given = recipes.with_recipe(options_file.with_file(arguments[1:], command, name), command, name)
     given = options_file.without_negations(given, command)
+    _check_options(given, command, name)
+    given = ["--help" if argument == "--help-all" else argument for argument in given]
     registry = tyro.constructors.ConstructorRegistry()
     registry.primitive_rule(_comma_separated)
     options = {"prog": f"jaxgnn {name}", "registry": registry, "config": (tyro.conf.FlagCreatePairsOff,)}
@@ -118,7 +126,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise ValueError(_sentence(complaint.getvalue())) from None
+        raise ValueError(_sentence(complaint.getvalue(), name)) from None
     if (recipe := getattr(parsed, "recipe", None)) is not None:
         print(f"jaxgnn: note: {recipes.note(recipes.described(recipe, name, parsed))}", file=sys.stderr)
     return parsed
@@ -140,7 +148,25 @@ def _comma_separated(info: Any) -> Any:
     )
 
 
-def _sentence(box: str) -> str:
+def _check_options(given: Sequence[str], command: type, name: str) -> None:
+    """Raises ValueError for an option that the command does not have."""
+    from jaxgnn.commands.options_file import options_of
+
+    known = [f"--{option}" for option, _ in options_of(command)]
+    if name == "data":  # its options are those of its actions
+        if given and not given[0].startswith("-") and given[0] not in _ACTIONS:
+            raise ValueError(f"data {given[0]!r} is not known{meant(given[0], _ACTIONS)} allowed are list, fetch")
+        return
+    negated = [f"--no-{option[2:]}" for option in known]
+    for argument in given:
+        option = argument.partition("=")[0].replace("_", "-")
+        if option.startswith("--") and not option.startswith("--tyro-") and option not in (*known, *negated, *_HELP):
+            raise ValueError(
+                f"option {option} is not known{meant(option, known).replace(chr(39), '')} see jaxgnn {name} --help-all"
+            )
+
+
+def _sentence(box: str, name: str) -> str:
     """The first paragraph in tyro's box, on one line; the box is drawn in ASCII where the terminal's encoding is."""
     lines = [line.strip("│ ") for line in box.splitlines()[1:]]  # without its title
     rules = [i for i, line in enumerate(lines) if line and set(line) <= set("─-")]
@@ -148,7 +174,11 @@ def _sentence(box: str) -> str:
     end = next((i for i in rules if i >= start), len(lines))
     sentence = " ".join(lines[start:end]).strip() or "the arguments are not understood"
     said = re.sub(r"^Error parsing \w[^:]*: ", "", sentence)
-    return f"{said}; see jaxgnn --help"
+    # Of a list of choices tyro does not say which one is near.
+    if choice := re.match(r"invalid choice '(.*?)' for argument '--[\w-]+'(?=\. Expected one of \((.*?)\))", said):
+        near = meant(choice[1], re.findall(r"'(.*?)'", choice[2]))
+        said = choice[0] + said[choice.end() :].replace(".", near, 1) if near != ":" else said
+    return f"{said.removesuffix('.')}; see jaxgnn {name} --help-all"
 
 
 def _repeatable_on_gpus() -> None:

@@ -4,7 +4,6 @@ TOML or JSON by the file's ending: a key for every option, as on the command lin
 them, whatever their names. What the command line says as well goes before the file.
 """
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from jaxgnn.host.spelling import meant
 from jaxgnn.host.storage import write_json
 
 NAME = "command.json"
@@ -29,9 +29,7 @@ def with_file(arguments: Sequence[str], kind: type, command: str) -> list[str]:
     for name, value in _read(Path(path), command).items():
         option = name.replace("_", "-")
         if option not in known:
-            near = difflib.get_close_matches(option, known, 1)
-            hint = f", did you mean {near[0]}?" if near else ""
-            raise ValueError(f"{path}: {name!r} is no option of jaxgnn {command}{hint}")
+            raise ValueError(f"{path}: {name!r} is no option of jaxgnn {command}{meant(option, known).rstrip(':')}")
         if option not in said_already and value is not None:
             found += as_arguments(path, option, value, flag=known[option] is bool)
     return [*found, *given]

@@ -1,11 +1,11 @@
 """The literature's settings by name: `--recipe NAME` puts them where the command line and --config say nothing."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from jaxgnn.commands.options_file import as_arguments, options_of, said, values_of
+from jaxgnn.host.spelling import meant
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ RECIPES: Mapping[str, Recipe] = {
             **{"residual": "identity", "norm": "layer", "dropout": 0.2},
             **{"steps": 1000, "optimiser": "adamw", "learning-rate": 3e-5},
         },
-        of_dataset=dict.fromkeys(("minesweeper", "tolokers", "questions"), {"metric": "roc_auc"}),
+        of_dataset={name: {"metric": "roc_auc"} for name in ("minesweeper", "tolokers", "questions")},
         without=(
             "a feed-forward network of two layers in each block (here one matrix)",
             "layer norm before P and before the readout (here after P X W)",
@@ -131,14 +131,12 @@ def with_recipe(arguments: Sequence[str], kind: type, command: str) -> list[str]
 def checked(name: str) -> Recipe:
     """The recipe of this name. Raises ValueError where there is none."""
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, 1)
-        hint = f", did you mean {near[0]!r}?" if near else ":"
-        raise ValueError(f"recipe={name!r} is not known{hint} allowed are {', '.join(RECIPES)}")
+        raise ValueError(f"recipe={name!r} is not known{meant(name, RECIPES)} allowed are {', '.join(RECIPES)}")
     return RECIPES[name]
 
 
 def described(name: str, command: str, parsed: Any) -> dict[str, Any]:
-    """What is recorded of a recipe: where it is from, what the command has otherwise, and what there is no option for."""
+    """What is recorded of a recipe: its source, what the command has otherwise, and what there is no option for."""
     recipe, values = checked(name), dict(values_of(parsed))
     asked = _options(recipe, command, values.get("dataset"))
     known = dict(options_of(type(parsed)))
@@ -164,8 +162,8 @@ def note(record: Mapping[str, Any]) -> str:
 
 
 def _options(recipe: Recipe, command: str, dataset: str | None) -> dict[str, Any]:
-    dataset = recipe.options["dataset"] if dataset is None else dataset
-    options = recipe.options | recipe.of_dataset.get(dataset.replace("-", "_"), {})
+    dataset = str(recipe.options["dataset"] if dataset is None else dataset)
+    options = {**recipe.options, **recipe.of_dataset.get(dataset.replace("-", "_"), {})}
     names = _OF_COMMAND.get(command, {})
     return {names.get(option, option): value for option, value in options.items()}
 
@@ -173,7 +171,7 @@ def _options(recipe: Recipe, command: str, dataset: str | None) -> dict[str, Any
 def _named(arguments: Sequence[str], option: str) -> str | None:
     """The last value of an option, in either of its two forms."""
     value = None
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for argument, following in zip(arguments, [*arguments, None][1:], strict=True):
         if argument == f"--{option}":
             value = following
         elif argument.startswith(f"--{option}="):

@@ -14,6 +14,7 @@ from jaxgnn.graphs.normalisation import Normalisation
 from jaxgnn.graphs.prepare import prepare
 from jaxgnn.host.cores import use_cores
 from jaxgnn.host.options import check_known, check_whole
+from jaxgnn.host.spelling import meant
 from jaxgnn.host.storage import as_json
 from jaxgnn.layers import LAYERS
 from jaxgnn.network.model import DeepGNN
@@ -121,7 +122,8 @@ def _layer(options: Mapping[str, Any], layer_options: Mapping[str, Any]) -> Any:
     types.pop("kernel_init", None)  # a function: init_weights names them
     for option, value in layer_options.items():
         if option not in types:
-            raise ValueError(f"layer option {option!r} is not known: allowed for {name} are {', '.join(types)}")
+            near = meant(option, types)
+            raise ValueError(f"layer option {option!r} is not known{near} allowed for {name} are {', '.join(types)}")
         wanted = types[option]
         if not (isinstance(value, wanted) or (wanted is float and type(value) is int)):
             needed = getattr(wanted, "__name__", str(wanted))

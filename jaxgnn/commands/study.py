@@ -25,6 +25,7 @@ from jaxgnn.host.cores import chosen_cores, side_by_side
 from jaxgnn.host.memory import host_bytes, require_memory
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_known, check_number, check_seed, check_whole, checked_list
+from jaxgnn.host.spelling import meant
 from jaxgnn.host.storage import Cell, environment, kept_cell, writable_folder, write_json
 from jaxgnn.network.bounds import BOUNDS
 from jaxgnn.network.model import DeepGNN
@@ -151,7 +152,8 @@ class StudyConfig:
 def _check_remedy(remedy: Any) -> None:
     for part in remedy.split("+") if isinstance(remedy, str) else [remedy]:
         if not isinstance(part, str) or part not in REMEDIES:
-            raise ValueError(f"remedy {part!r} is not known: allowed are {', '.join(REMEDIES)}, joined by +")
+            near = meant(part, REMEDIES)
+            raise ValueError(f"remedy {part!r} is not known{near} allowed are {', '.join(REMEDIES)}, joined by +")
 
 
 Report = Callable[[str, float, float], None]  # a cell's label, work done and in all, in layer-steps

@@ -21,6 +21,7 @@ from jaxgnn.evidence.cells import Arrays as Arrays
 from jaxgnn.evidence.finding import Finding, judged
 from jaxgnn.evidence.pages import write_finding
 from jaxgnn.host.occupied import occupied
+from jaxgnn.host.spelling import meant
 from jaxgnn.host.storage import environment, writable_folder
 
 PAPERS = ("park2024", "arroyo2025", "keriven2025", "questions")  # the last: what they leave open
@@ -117,7 +118,8 @@ def chosen(wanted: Sequence[str], everything: bool = False) -> list[Reproduction
     known = names()
     for name in wanted:
         if name not in known and name not in PAPERS:
-            raise ValueError(f"{name!r} is not known: allowed are {', '.join((*PAPERS, *known))}")
+            near = meant(name, (*PAPERS, *known))
+            raise ValueError(f"{name!r} is not known{near} allowed are {', '.join((*PAPERS, *known))}")
     if not wanted and not everything:
         raise ValueError(f"a name is needed, or --all: allowed are {', '.join((*PAPERS, *known))}")
     return [load(name) for name in known if everything or name in wanted or name.partition("/")[0] in wanted]

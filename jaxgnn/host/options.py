@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from jaxgnn.host.spelling import meant
+
 
 def check_known(option: str, value: Any, allowed: Iterable[str]) -> None:
     """Raises ValueError unless the value is one of these texts."""
     allowed = tuple(allowed)
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{option}={shown(value)} is not known: allowed are {', '.join(allowed)}")
+        near = meant(value, allowed) if isinstance(value, str) else ":"
+        raise ValueError(f"{option}={shown(value)} is not known{near} allowed are {', '.join(allowed)}")
 
 
 def check_whole(option: str, value: Any, *, least: int | None = None) -> None:

@@ -25,6 +25,7 @@ from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_whole
 from jaxgnn.host.precision import debugs_numbers, nan_is_a_value
 from jaxgnn.host.program import digest, is_value
+from jaxgnn.host.spelling import meant
 from jaxgnn.network.adapters import as_network
 from jaxgnn.network.foreign import Network
 from jaxgnn.network.model import NUMBERS, SCALED, DeepGNN
@@ -276,11 +277,12 @@ def checked(model: Any, grid: Mapping, seeds: int, batching: str, options: Mappi
         raise ValueError(f"grid={grid!r}: values by name are needed, for example {{'bound_c': [0.5, 1.0]}}")
     for name in grid:
         if name not in Hyper._fields:
-            raise ValueError(f"grid option {name!r} is not known: allowed are {', '.join(Hyper._fields)}")
+            near = meant(name, Hyper._fields)
+            raise ValueError(f"grid option {name!r} is not known{near} allowed are {', '.join(Hyper._fields)}")
     known = [field.name for field in fields(TrainConfig)]
     for name in options:
         if name not in known:
-            raise ValueError(f"option {name!r} is not known: allowed are {', '.join(known)}")
+            raise ValueError(f"option {name!r} is not known{meant(name, known)} allowed are {', '.join(known)}")
     check_whole("seeds", seeds, least=1)
     check_known("batching", batching, get_args(Batching))
     for name, values in grid.items():

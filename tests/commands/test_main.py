@@ -487,5 +487,5 @@ def test_as_a_process(tmp_path):
     bad = subprocess.run([*command, "study", "--layer", "x"], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert bad.returncode == 2
     allowed = ", ".join(LAYERS)
-    assert bad.stderr == f"jaxgnn: layer='x' is not known: allowed are {allowed}; see jaxgnn --help\n"
+    assert bad.stderr == f"jaxgnn: layer='x' is not known: allowed are {allowed}; see jaxgnn study --help-all\n"
     assert list(tmp_path.iterdir()) == []

@@ -48,7 +48,7 @@ def test_a_runs_folder_keeps_its_options_and_they_run_again_to_the_same(tmp_path
 
 
 REFUSED = {
-    "unknown": ("deptth = 3", "'deptth' is no option of jaxgnn train, did you mean depth?"),
+    "unknown": ("deptth = 3", "'deptth' is no option of jaxgnn train, did you mean 'depth'?"),
     "no toml": ("depth 3", "the options cannot be read: it is no toml"),
     "a flag": ('share_weights = "yes"', "share-weights is 'yes': true and false are allowed"),
     "a value": ("depth = 2024-01-01", "depth is datetime.date(2024, 1, 1): a number, a text, true, false or a list"),

@@ -233,5 +233,7 @@ def test_features_are_divided_by_their_absolute_sum_once(ds):
 
 @pytest.mark.parametrize("features", ["rows", None, 1, True])
 def test_an_unknown_rule_is_refused(ds, features):
-    with pytest.raises(ValueError, match=rf"^features={features!r} is not known: allowed are row, raw$"):
+    with pytest.raises(
+        ValueError, match=rf"^features={features!r} is not known(:|, did you mean 'row'\?) allowed are row, raw$"
+    ):
         jg.tasks.node_classification(ds, jg.prepare(ds.graph), features=features)

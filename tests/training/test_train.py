@@ -524,7 +524,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused(task, tmp_path):
 REFUSED = {
     "unknown option": (
         {"momentun": 0.9},
-        "option 'momentun' is not known: allowed are steps, optimiser, learning_rate",
+        "option 'momentun' is not known, did you mean 'momentum'? allowed are steps, optimiser, learning_rate",
     ),
     "decay of sgd": ({"optimiser": "sgd", "weight_decay": 0.1}, "weight_decay=0.1 with optimiser='sgd': decoupled "),
     "steps": ({"steps": 0}, "steps=0: allowed are 1 and more"),
@@ -535,7 +535,7 @@ REFUSED = {
     "l2": ({"l2": np.nan}, "l2=nan: allowed are 0 and more"),
     "patience": ({"patience": -1}, "patience=-1: allowed are 0 and more"),
     "seeds": ({"seeds": 0}, "seeds=0: allowed are 1 and more"),
-    "batching": ({"batching": "pmap"}, "batching='pmap' is not known: allowed are auto, map, vmap"),
+    "batching": ({"batching": "pmap"}, "batching='pmap' is not known, did you mean 'map'? allowed are auto, map, vmap"),
 }
 
 
