@@ -101,6 +101,10 @@ def _help() -> str:
 def _parse(arguments: Sequence[str]) -> Any:
     """The command as an object. Raises ValueError in one sentence where tyro would draw a box."""
     name = arguments[0] if arguments else ""
+    if name.startswith("--tyro-"):
+        from jaxgnn.commands.completion import print_completion
+
+        print_completion(COMMANDS, arguments, _tyro_options())
     if name not in COMMANDS:
         said = f"command {name!r} is not known{meant(name, COMMANDS)}" if name else "a command is needed:"
         raise ValueError(f"{said} allowed are {', '.join(COMMANDS)}; see jaxgnn --help")
@@ -116,9 +120,7 @@ def _parse(arguments: Sequence[str]) -> Any:
     given = options_file.without_negations(given, command)
     _check_options(given, command, name)
     given = ["--help" if argument == "--help-all" else argument for argument in given]
-    registry = tyro.constructors.ConstructorRegistry()
-    registry.primitive_rule(_comma_separated)
-    options = {"prog": f"jaxgnn {name}", "registry": registry, "config": (tyro.conf.FlagCreatePairsOff,)}
+    options = {"prog": f"jaxgnn {name}", **_tyro_options()}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -130,6 +132,14 @@ def _parse(arguments: Sequence[str]) -> Any:
     if (recipe := getattr(parsed, "recipe", None)) is not None:
         print(f"jaxgnn: note: {recipes.note(recipes.described(recipe, name, parsed))}", file=sys.stderr)
     return parsed
+
+
+def _tyro_options() -> dict[str, Any]:
+    import tyro
+
+    registry = tyro.constructors.ConstructorRegistry()
+    registry.primitive_rule(_comma_separated)
+    return {"registry": registry, "config": (tyro.conf.FlagCreatePairsOff,)}
 
 
 def _comma_separated(info: Any) -> Any:

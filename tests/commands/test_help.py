@@ -126,3 +126,16 @@ def test_names_that_are_near():
 def test_the_types_of_the_options_are_known():
     for name in _WITH_OPTIONS:
         assert get_type_hints(kind(name))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_commands_options_and_values(shell, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--tyro-print-completion", shell])
+    assert not stop.value.code
+    script = capsys.readouterr().out
+    assert all(f"{name}" in script for name in COMMANDS)
+    assert "--residual-scale" in script
+    with pytest.raises(SystemExit):
+        main(["--tyro-write-completion", shell, str(tmp_path / "_jaxgnn")])
+    assert (tmp_path / "_jaxgnn").read_text().rstrip() == script.rstrip()
