@@ -114,10 +114,12 @@ def _parse(arguments: Sequence[str]) -> Any:
     command = getattr(importlib.import_module(f"jaxgnn.commands.{module}"), kind)
     import tyro  # after the light ways out above
 
-    from jaxgnn.commands import options_file, recipes
+    from jaxgnn.commands import options_file, recipes, several
 
     given = recipes.with_recipe(options_file.with_file(arguments[1:], command, name), command, name)
     given = options_file.without_negations(given, command)
+    if name == "train":
+        given = several.in_grid(given)
     _check_options(given, command, name)
     given = ["--help" if argument == "--help-all" else argument for argument in given]
     options = {"prog": f"jaxgnn {name}", **_tyro_options()}

@@ -47,6 +47,17 @@ def said(arguments: Sequence[str], known: Mapping[str, Any]) -> set[str]:
     return names | {name[3:] for name in names if name.startswith("no-") and known.get(name[3:]) is bool}
 
 
+def argument_of(arguments: Sequence[str], option: str) -> str | None:
+    """The last value of an option, in either of its two forms."""
+    value = None
+    for argument, following in zip(arguments, [*arguments, None][1:], strict=True):
+        if argument == f"--{option}":
+            value = following
+        elif argument.startswith(f"--{option}="):
+            value = argument.partition("=")[2]
+    return value
+
+
 def without_negations(arguments: Sequence[str], kind: type) -> list[str]:
     """The arguments without --no-FLAG of flags that are off unless asked for; with --FLAG itself, neither."""
     off = {f"--no-{name}": f"--{name}" for name in _flags(kind)}

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxgnn.commands.options_file import as_arguments, options_of, said, values_of
+from jaxgnn.commands.options_file import argument_of, as_arguments, options_of, said, values_of
+from jaxgnn.commands.several import shapes
 from jaxgnn.host.spelling import meant
 
 
@@ -111,7 +112,7 @@ def with_recipe(arguments: Sequence[str], kind: type, command: str) -> list[str]
 
     Raises ValueError for a recipe that is not known, or a command that takes none.
     """
-    name = _named(arguments, "recipe")
+    name = argument_of(arguments, "recipe")
     if name is None:
         return list(arguments)
     known = dict(options_of(kind))
@@ -120,7 +121,7 @@ def with_recipe(arguments: Sequence[str], kind: type, command: str) -> list[str]
     recipe = checked(name)
     given = said(arguments, known)
     found: list[str] = []
-    for option, value in _options(recipe, command, _named(arguments, "dataset")).items():
+    for option, value in _options(recipe, command, argument_of(arguments, "dataset")).items():
         if option == "layer-options" and "layer" in given:  # they are of the recipe's layer
             continue
         if option in known and option not in given:
@@ -138,6 +139,7 @@ def checked(name: str) -> Recipe:
 def described(name: str, command: str, parsed: Any) -> dict[str, Any]:
     """What is recorded of a recipe: its source, what the command has otherwise, and what there is no option for."""
     recipe, values = checked(name), dict(values_of(parsed))
+    values |= shapes(values.get("grid", ()))
     asked = _options(recipe, command, values.get("dataset"))
     known = dict(options_of(type(parsed)))
     otherwise = {
@@ -166,17 +168,6 @@ def _options(recipe: Recipe, command: str, dataset: str | None) -> dict[str, Any
     options = {**recipe.options, **recipe.of_dataset.get(dataset.replace("-", "_"), {})}
     names = _OF_COMMAND.get(command, {})
     return {names.get(option, option): value for option, value in options.items()}
-
-
-def _named(arguments: Sequence[str], option: str) -> str | None:
-    """The last value of an option, in either of its two forms."""
-    value = None
-    for argument, following in zip(arguments, [*arguments, None][1:], strict=True):
-        if argument == f"--{option}":
-            value = following
-        elif argument.startswith(f"--{option}="):
-            value = argument.partition("=")[2]
-    return value
 
 
 def _same(value: Any, asked: Any) -> bool:

@@ -5,7 +5,7 @@ import hashlib
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 from jax.sharding import Mesh
 
-from jaxgnn.commands import recipes
+from jaxgnn.commands import recipes, several
 from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import DataConfig, ModelConfig, label, named_values, network, start_on, summary
 from jaxgnn.host import interrupts
@@ -22,6 +22,7 @@ from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_texts, check_whole
 from jaxgnn.host.storage import environment, writable_folder, write_arrays, write_json
 from jaxgnn.jacobian import jacobian
+from jaxgnn.report.several import write_several
 from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.report.training import HEADER, headline, table, write_training
 from jaxgnn.training import scale
@@ -39,8 +40,9 @@ class RunConfig:
     Attributes:
       seeds: number of runs.
       seed: of all randomness.
-      grid: numeric options and their values, name=value,value,...: learning_rate, weight_decay, l2, bound_c,
-        residual_scale, modulus. Every combination is trained over all seeds, in one program.
+      grid: options and their values, name=value,value,...: learning_rate, weight_decay, l2, bound_c, residual_scale,
+        modulus: every combination is trained over all seeds, in one program; and layer, depth, width, for which
+        `--depth 2,8` is short: each is a program and a folder of its own.
       layer_options: options of the layer, name=value,...: heads=8,attention_dropout=0.6 of gat, for example.
       batching: "vmap" runs the seeds side by side, "map" one after another; "auto" maps on a CPU.
       tensorboard: write the history for TensorBoard as well.
@@ -182,7 +184,8 @@ class Training:
         """Writes results.json and returns what it holds: one row a grid point. Writes record.npz if asked for one."""
         rows = [self._row(point) for point in points]
         results = {"config": {name: asdict(config) for name, config in self.configs.items()}, "rows": rows}
-        results |= {"constant_loss": self.task.constant_loss(), "chosen": _chosen(rows, self.task.maximise)}
+        results |= {"constant_loss": self.task.constant_loss(), "maximise": self.task.maximise}
+        results["chosen"] = _chosen(rows, self.task.maximise)
         results["layer_norms"] = self.layer_norms(points[results["chosen"]]) if self.model.blocks else []
         results |= {"parameters": self.model.size(self.task.graph, self.task.x)._asdict()} | environment()
         results |= {} if self.notes is None else {"notes": self.notes}
@@ -241,7 +244,8 @@ class TrainCommand:
     """Train one network over many seeds, and over a grid of numeric options, in one compiled program.
 
     Writes index.html, results.json, config.json, history.jsonl (readable while it runs), figures/ and checkpoints/
-    into the folder. The same command goes on where it was interrupted, to the same result.
+    into the folder; of several layers, depths or widths (--depth 2,8,32 --layer gcn,gat) into a folder for each, and one
+    page and results.json of all. The same command goes on where it was interrupted, to the same result.
 
     Attributes:
       recipe: kipf2017, velickovic2018, chen2020 or platonov2023: the paper's settings, where nothing else is said.
@@ -265,62 +269,97 @@ class TrainCommand:
     fresh: bool = False
     json: bool = False
 
-    def _folder(self) -> Path:
+    def _folder(self, found: Sequence[several.Combination]) -> Path:
         if self.continue_ and self.out is None:
             raise ValueError("--continue goes on with the run in a folder: --out FOLDER names it")
         if self.out is not None:
-            if self.continue_ and not (self.out / "config.json").exists():
+            if self.continue_ and not several.runs_there(self.out, found):
                 raise ValueError(f"{self.out} holds no run to continue: without --continue one is begun")
             return self.out
         options = repr((self.source, self.model, self.optimisation, self.runs))
         which = hashlib.sha256(options.encode()).hexdigest()[:6]
-        return Path(f"jaxgnn-train-{label(self.source.dataset)}-{self.model.layer}-{self.model.depth}-{which}")
+        network = several.folder_label(self.model, self.runs)
+        return Path(f"jaxgnn-train-{label(self.source.dataset)}-{network}-{which}")
 
     def run(self, arguments: Sequence[str]) -> None:
-        folder, mesh = self._folder(), self.devices.start()
-        configs = (self.source, self.model, self.optimisation, self.runs)
+        found = several.combinations(self.model, self.runs)
+        folder, mesh = self._folder(found), self.devices.start()
+        command, first = f"jaxgnn {shlex.join(arguments)}", scale.is_first()
+        with contextlib.ExitStack() as stack:
+            if found[0].options:
+                scale.by_first(lambda: stack.enter_context(occupied(folder)))
+            with progress_bar() if first else contextlib.nullcontext(_silent) as report:
+                trained = [self._trained(one, folder, mesh, _part(report, found, one, self)) for one in found]
+            if not first:
+                waits = f"jaxgnn: process {self.devices.process} waits for process 0, which writes the page"
+                print(waits, file=sys.stderr, flush=True)
+                return
+            written = [self._written(*one, command) for one in trained]
+            results, page = written[0]
+            if found[0].options:
+                save_options(folder, "train", self)
+                results = several.joined([one for one, _ in written], found, _chosen)
+                write_json(folder / "results.json", results)
+                page = write_several(folder, results, command)
+        print_table(HEADER, table(results))
+        print(headline(results))
+        counts = None if found[0].options else results["parameters"]  # each of several networks has its own
+        if counts is not None:
+            print(f"{counts['trainable']:,} parameters are trained, {counts['frozen']:,} frozen")
+        print(f"page: {page}")
+        if self.json:
+            shown = [*_SHOWN, *(["folder"] if found[0].options else [])]
+            rows = [{name: row[name] for name in shown} for row in results["rows"]]
+            said = {"headline": headline(results), "rows": rows, "chosen": results["chosen"]}
+            print(summary(page, folder, **said, **({} if counts is None else {"parameters": counts})))
+
+    def _trained(
+        self, one: several.Combination, folder: Path, mesh: Mesh | None, report: Callable[[int], None]
+    ) -> tuple[several.Combination, Training, list[SweepPoint]]:
+        """Trains one network over its grid and seeds, in its folder."""
         notes = None if self.recipe is None else {"recipe": recipes.described(self.recipe, "train", self)}
-        training = Training(*configs, folder, mesh, continue_=self.continue_, fresh=self.fresh, notes=notes)
+        leg = {"continue_": self.continue_ and bool(several.runs_there(folder, [one])), "fresh": self.fresh}
+        training = Training(
+            self.source, one.model, self.optimisation, one.runs, folder / one.name, mesh, notes=notes, **leg
+        )
         kept = f"the same command goes on from {training.out / 'checkpoints'}"
         with contextlib.ExitStack() as stack:
             scale.by_first(lambda: stack.enter_context(occupied(training.out)))
             try:
-                with progress_bar() if scale.is_first() else contextlib.nullcontext(_silent) as report:
-                    steps = self.optimisation.steps
-                    points = training.run(
-                        lambda done: report("training" if done else "compiling", done, max(done, steps))
-                    )
+                points = training.run(report)
             except KeyboardInterrupt:
                 if scale.is_first():
-                    save_options(training.out, "train", self)
+                    save_options(folder, "train", self)
                 raise KeyboardInterrupt(kept) from None
             except jax.errors.JaxRuntimeError as error:
                 if not jax.distributed.is_initialized():
                     raise
                 lost = f"another process of the run was lost; {kept}, started in all processes"
                 raise interrupts.ProcessLost(lost) from error
-            if not scale.is_first():
-                print(
-                    f"jaxgnn: process {self.devices.process} waits for process 0, which writes the page",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                return
-            save_options(training.out, "train", self)
+        return one, training, points
+
+    def _written(
+        self, one: several.Combination, training: Training, points: list[SweepPoint], command: str
+    ) -> tuple[dict[str, Any], Path]:
+        """Writes a network's options, results and page into its folder."""
+        with occupied(training.out):
+            save_options(training.out, "train", replace(self, model=one.model, runs=one.runs))
             results = training.write_results(points)
             histories = [point.result.history for point in points]
             record = points[results["chosen"]].result.record
-            page = write_training(training.out, results, histories, f"jaxgnn {shlex.join(arguments)}", record)
-        print_table(HEADER, table(results))
-        print(headline(results))
-        counts = results["parameters"]
-        print(f"{counts['trainable']:,} parameters are trained, {counts['frozen']:,} frozen")
-        print(f"page: {page}")
-        if self.json:
-            rows = [{name: row[name] for name in _SHOWN} for row in results["rows"]]
-            found = {"headline": headline(results), "rows": rows, "chosen": results["chosen"]}
-            found["parameters"] = counts
-            print(summary(page, training.out, **found))
+            return results, write_training(training.out, results, histories, command, record)
+
+
+def _part(report: Callable, found: Sequence[several.Combination], one: several.Combination, command: Any) -> Callable:
+    """report(steps done) of one of the networks, as its part of all."""
+    steps, before = command.optimisation.steps, found.index(one)
+
+    def tell(done: int) -> None:
+        of_one = max(done, steps)  # a continued run may have more
+        label = " ".join([*([one.name] if one.options else []), "training" if done else "compiling"])
+        report(label, before * of_one + done, len(found) * of_one)
+
+    return tell
 
 
 def _silent(*_: Any) -> None:

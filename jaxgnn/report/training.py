@@ -146,7 +146,8 @@ def _score(row: Mapping[str, Any], name: str) -> str:
 
 
 def _options(row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {value:g}" for name, value in row["options"].items()) or "as given"
+    texts = {name: value if isinstance(value, str) else f"{value:g}" for name, value in row["options"].items()}
+    return ", ".join(f"{name} = {text}" for name, text in texts.items()) or "as given"
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:

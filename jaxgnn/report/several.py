@@ -1,0 +1,88 @@
+"""The page of `jaxgnn train` over several layers, depths or widths: one table, and scores by depth and width."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxgnn.report import plots
+from jaxgnn.report.page import FigureBlock, Section, Table, write_page
+from jaxgnn.report.training import HEADER, headline, table
+
+
+def write_several(out: Path, results: Mapping[str, Any], command: str) -> Path:
+    """Writes figures/*.png and *.svg and index.html into `out`; returns the page's path.
+
+    `results` has a row for every network and grid point, with the `folder` where the network's own page is.
+    """
+    figures = out / "figures"
+    figures.mkdir(exist_ok=True)
+    header = (*HEADER, "its page")
+    rows = [(*texts, f"{row['folder']}/index.html") for texts, row in zip(table(results), results["rows"], strict=True)]
+    said = (
+        "Test score at each run's best validation score, mean ± standard deviation over seeds. The row with the best "
+        "mean validation score is chosen."
+    )
+    sections = [Section("All numbers", [said], Table(header, rows))]
+    blocks = [_by_number(figures, results, name) for name in ("depth", "width") if len(_shape(results, name)) > 1]
+    if blocks:
+        sections.append(
+            Section("Scores", ["Each network at its best validation score; bars: one deviation."], figures=blocks)
+        )
+    config = results["config"]
+    shown = {name: _shape(results, name) or [config["model"][name]] for name in ("layer", "depth")}
+    layers, depths = ", ".join(shown["layer"]).upper(), ", ".join(map(str, shown["depth"]))
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
+    footer = [
+        f"Made by: {command}",
+        f"{versions}; {results['device']['kind']}; commit {results['commit'] or 'unknown'}",
+    ]
+    page = out / "index.html"
+    title = f"{layers} with {depths} layers on {config['data']['dataset']}"
+    write_page(page, title, [headline(results)], sections, footer)
+    return page
+
+
+def best_by_network(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The row of every network with the best mean validation score."""
+    sign = 1 if results["maximise"] else -1
+    best: dict[str, Mapping[str, Any]] = {}
+    for row in results["rows"]:
+        there = best.get(row["folder"])
+        if there is None or sign * _value(row, "val_mean", sign) > sign * _value(there, "val_mean", sign):
+            best[row["folder"]] = row
+    return list(best.values())
+
+
+def _by_number(figures: Path, results: Mapping[str, Any], name: str) -> FigureBlock:
+    """Test scores against depth or width, a line for each of what else the networks differ in."""
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for row in best_by_network(results):
+        others = ", ".join(f"{o} = {row['options'][o]}" for o in results["shapes"] if o != name)
+        lines.setdefault(others or "test", []).append(row)
+    drawn = {}
+    for label, rows in lines.items():
+        rows.sort(key=lambda row: row["options"][name])
+        x = np.asarray([row["options"][name] for row in rows], float)
+        y, error = (np.asarray([_value(row, f"score_{of}") for row in rows]) for of in ("mean", "std"))
+        drawn[label] = plots.Line(x, y, error)
+    metric = results["config"]["data"]["metric"].replace("_", " ")
+    svg = plots.save(plots.by_option(drawn, xlabel=name, ylabel=metric), figures, f"by-{name}")
+    said = "; ".join(
+        f"{label}: " + ", ".join(f"{y:.4f} at {x:g}" for x, y in zip(line.x, line.y, strict=True))
+        for label, line in drawn.items()
+    )
+    return FigureBlock(svg, f"Test score against {name}", f"Mean test score by {name}: {said}.")
+
+
+def _shape(results: Mapping[str, Any], name: str) -> list[Any]:
+    return results["shapes"].get(name, [])
+
+
+def _value(row: Mapping[str, Any], name: str, sign: int = 0) -> float:
+    """A number of a row; in a comparison (`sign`) one that is missing is worse than all others."""
+    value = row[name]
+    if value is None or not np.isfinite(value):
+        return -sign * np.inf if sign else np.nan
+    return value
