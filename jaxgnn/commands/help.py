@@ -49,7 +49,7 @@ SHORT: Mapping[str, Short] = {
         {
             "dataset": _DATASET,
             "layer": _LAYER,
-            "depth": "number of layers [2]",
+            "depth": "number of layers; 2,8,32 trains a network of each, and so for --layer and --width [2]",
             "width": "features of every layer [64]",
             "residual": _RESIDUAL,
             "bound": _BOUND,
@@ -65,7 +65,7 @@ SHORT: Mapping[str, Short] = {
         (
             "jaxgnn train --recipe kipf2017",
             "jaxgnn train --dataset cora --depth 64 --residual identity --bound frobenius --grid bound_c=0.25,0.5,1",
-            "jaxgnn train --config run/command.json --steps 400 --out run --continue",
+            "jaxgnn train --dataset cora --layer gcn,gat --depth 2,8,32 --width 16 --seeds 3 --out run",
         ),
     ),
     "probe": Short(

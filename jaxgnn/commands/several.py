@@ -10,8 +10,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from jaxgnn.commands.options_file import argument_of
 from jaxgnn.commands.setting import named_values, network
 from jaxgnn.host.options import check_known
@@ -115,10 +113,8 @@ def _layer_options(asked: tuple[str, ...], layer: str, layers: Sequence[str]) ->
     own = []
     for name, values in named_values(asked).items():
         if not any(name in options for options in known.values()):
-            every = list(dict.fromkeys(np.concatenate(list(known.values())).tolist()))
-            raise ValueError(
-                f"layer option {name!r} is not known{meant(name, every)} none of {', '.join(layers)} has it"
-            )
+            near = meant(name, itertools.chain(*known.values()))
+            raise ValueError(f"layer option {name!r} is not known{near} none of {', '.join(layers)} has it")
         if name in known[layer]:
             own += _parts({name: values})
     return tuple(own)

@@ -244,8 +244,8 @@ class TrainCommand:
     """Train one network over many seeds, and over a grid of numeric options, in one compiled program.
 
     Writes index.html, results.json, config.json, history.jsonl (readable while it runs), figures/ and checkpoints/
-    into the folder; of several layers, depths or widths (--depth 2,8,32 --layer gcn,gat) into a folder for each, and one
-    page and results.json of all. The same command goes on where it was interrupted, to the same result.
+    into the folder; of several layers, depths or widths (--depth 2,8,32 --layer gcn,gat) into a folder for each, and
+    one page and results.json of all. The same command goes on where it was interrupted, to the same result.
 
     Attributes:
       recipe: kipf2017, velickovic2018, chen2020 or platonov2023: the paper's settings, where nothing else is said.
