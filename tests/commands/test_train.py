@@ -121,7 +121,7 @@ def test_the_command_and_python_give_the_same_bits(tmp_path):
     assert other.feature_rule == "raw"
     assert np.abs(other.train_loss - result.train_loss).min() > 1e-3
     for i in range(2):
-        params = jax.tree.map(lambda a, i=i: a[i], result.final_params)
+        params = jax.tree.map(lambda a, i=i: np.asarray(a[i]), result.final_params)
         losses = [float(task.loss(model.apply(params, task.graph, x))) for x in (task.x, ds.x)]
         assert losses[0] == pytest.approx(float(result.train_loss[i]), rel=1e-5)
         assert abs(losses[1] - losses[0]) > 1e-3
