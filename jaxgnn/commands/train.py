@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from jaxgnn.commands import recipes, several
 from jaxgnn.commands.options_file import save as save_options
+from jaxgnn.commands.options_file import values_of
 from jaxgnn.commands.setting import DataConfig, ModelConfig, label, named_values, network, start_on, summary
 from jaxgnn.host import interrupts
 from jaxgnn.host.occupied import occupied
@@ -27,6 +28,8 @@ from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.report.training import HEADER, headline, table, write_training
 from jaxgnn.training import scale
 from jaxgnn.training.drive import STEPS_AT_ONCE
+from jaxgnn.training import loggers, scale
+from jaxgnn.training.loggers import Logger
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.recorder import check_record_every
 from jaxgnn.training.result import with_numbers
@@ -45,7 +48,8 @@ class RunConfig:
         `--depth 2,8` is short: each is a program and a folder of its own.
       layer_options: options of the layer, name=value,...: heads=8,attention_dropout=0.6 of gat, for example.
       batching: "vmap" runs the seeds side by side, "map" one after another; "auto" maps on a CPU.
-      tensorboard: write the history for TensorBoard as well.
+      log: "tensorboard", "wandb" (Weights & Biases) or "mlflow": write the history there as well, while it runs.
+      tensorboard: the same as log "tensorboard".
       record_every: sample every layer's features, gradients and errors every so many steps, a multiple of 10, into
         record.npz; 0 for never.
     """
@@ -55,6 +59,7 @@ class RunConfig:
     grid: tuple[str, ...] = ()
     layer_options: tuple[str, ...] = ()
     batching: Batching = "auto"
+    log: Logger = "none"
     tensorboard: bool = False
     record_every: int = 0
 
@@ -64,6 +69,7 @@ class RunConfig:
         for option in ("grid", "layer_options"):
             check_texts(option, getattr(self, option))
         check_known("batching", self.batching, get_args(Batching))
+        check_known("log", self.log, get_args(Logger))
         check_flag("tensorboard", self.tensorboard)
         check_whole("record_every", self.record_every)
         check_record_every(self.record_every or None, STEPS_AT_ONCE)
@@ -142,27 +148,33 @@ class Training:
         self.model = model.clone(out=self.task.out)
         _ = checked(self.model, self.grid, runs.seeds, runs.batching, asdict(optimisation))  # before a folder is made
         scale.check_partitionable(self.model, self.task, mesh)
+        if runs.log != "none":
+            loggers.module_of(runs.log)  # is there
         self.mesh = mesh
         self.out = writable_folder(out) if scale.is_first() else out
 
     def run(self, progress: Callable[[int], None] | None = None) -> list[SweepPoint]:
         """Trains every grid point over all seeds."""
-        return sweep(
-            self.model,
-            self.task,
-            grid=self.grid,
-            seeds=self.runs.seeds,
-            seed=self.runs.seed,
-            out=self.out,
-            batching=self.runs.batching,
-            tensorboard=self.runs.tensorboard,
-            record_every=self.runs.record_every or None,
-            mesh=self.mesh,
-            progress=progress,
-            notes=self.notes,
-            **self.leg,
-            **asdict(self.optimisation),
-        )
+        options = {name: value for config in self.configs.values() for name, value in values_of(config)}
+        logger = self.runs.log if scale.is_first() else "none"
+        with loggers.opened(logger, folder=self.out, options=options) as log:
+            return sweep(
+                self.model,
+                self.task,
+                grid=self.grid,
+                seeds=self.runs.seeds,
+                seed=self.runs.seed,
+                out=self.out,
+                batching=self.runs.batching,
+                tensorboard=self.runs.tensorboard or self.runs.log == "tensorboard",
+                record_every=self.runs.record_every or None,
+                mesh=self.mesh,
+                progress=progress,
+                log=log,
+                notes=self.notes,
+                **self.leg,
+                **asdict(self.optimisation),
+            )
 
     def layer_norms(self, point: SweepPoint) -> list[dict[str, Any]]:
         """||d X^(l+1) / d X^(l)||_2 of the first seed's first, middle and last layer, and the bound that holds for it.

@@ -17,6 +17,7 @@ from jaxgnn.network.model import DeepGNN
 from jaxgnn.tasks.task import Metrics, Task
 from jaxgnn.training import run, scale, warm
 from jaxgnn.training.folder import NoFolder, RunFolder, restored
+from jaxgnn.training.loggers import log_steps
 from jaxgnn.training.optimisers import Hyper, TrainConfig
 from jaxgnn.training.recorder import Record, Recorder
 from jaxgnn.training.result import FeatureRule, TrainResult
@@ -40,7 +41,7 @@ class Drive(NamedTuple):
     seeds: int
 
     def drive(
-        self, folder: "RunFolder | NoFolder | None", progress, stop: interrupts.Stop, *, debugged: bool
+        self, folder: "RunFolder | NoFolder | None", progress, log, stop: interrupts.Stop, *, debugged: bool
     ) -> tuple[Any, Any, Metrics, Record | None]:
         """The states before the first step and after the last, the history [runs, steps done], and the record.
 
@@ -90,6 +91,8 @@ class Drive(NamedTuple):
                 at_once = done + left == self.config.steps or bool(stopped) or stopping
                 if scale.agreed(at_once or folder.due()):
                     folder.save(done + left, kept(place.get(states)), at_once=at_once)
+            if log is not None and scale.is_first():
+                log_steps(log, done, Metrics(*(m[:, done : done + left] for m in history)), (-1, self.seeds))
             done += left
             if progress is not None:
                 progress(done)

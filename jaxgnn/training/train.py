@@ -34,6 +34,7 @@ from jaxgnn.training import run, scale, warm
 from jaxgnn.training.depth_memory import checked_model, runs_at_once
 from jaxgnn.training.drive import STEPS_AT_ONCE, Drive
 from jaxgnn.training.folder import NoFolder, RunFolder
+from jaxgnn.training.loggers import Log, check_log
 from jaxgnn.training.optimisers import Hyper, TrainConfig
 from jaxgnn.training.recorder import check_record_every
 from jaxgnn.training.result import Origin, with_numbers
@@ -73,6 +74,7 @@ def train(
     out: Path | str | None = None,
     batching: Batching = "auto",
     progress: Callable[[int], None] | None = None,
+    log: Log | None = None,
     tensorboard: bool = False,
     record_every: int | None = None,
     mesh: Mesh | None = None,
@@ -94,6 +96,8 @@ def train(
       batching: "vmap" runs the seeds side by side, "map" one after another in the same program; "auto" is "map"
         on a CPU and "vmap" elsewhere.
       progress: called with the number of steps done, at the start (0, or where the run goes on) and as it proceeds.
+      log: called as log(step, metrics by name, each [seeds]) for every step, a few steps after it was taken, by the
+        host between compiled loops; NaN where a run was not evaluated. What a folder holds already is not told again.
       tensorboard: write the history into `out`/tensorboard as well (pip install 'jaxgnn[tensorboard]').
       record_every: sample norm and mu of every layer's features, feature gradients and backward errors, and the norms
         of the weight gradients, every so many steps, a multiple of 10: the result's `record`. On a mesh these samples
@@ -123,6 +127,7 @@ def train(
         out=out,
         batching=batching,
         progress=progress,
+        log=log if not callable(log) else lambda step, metrics: log(step, {n: m[0] for n, m in metrics.items()}),
         tensorboard=tensorboard,
         record_every=record_every,
         mesh=mesh,
@@ -144,6 +149,7 @@ def sweep(
     out: Path | str | None = None,
     batching: Batching = "auto",
     progress: Callable[[int], None] | None = None,
+    log: Log | None = None,
     tensorboard: bool = False,
     record_every: int | None = None,
     mesh: Mesh | None = None,
@@ -155,13 +161,14 @@ def sweep(
     """Trains every combination of the grid's values over all seeds in one compiled program.
 
     grid: values by name, of "learning_rate", "weight_decay", "l2", "bound_c", "residual_scale" and "modulus" (of a
-    GNN-SSM's Lambda). `init` is of one run or of every seed, for all points. `notes` stand in
-    config.json and make no other run. The rest is as for `train`.
+    GNN-SSM's Lambda). `init` is of one run or of every seed, for all points. `log` gets
+    [points, seeds]. `notes` stand in config.json and make no other run. The rest is as for `train`.
     """
     seeds = warm.number_of_seeds(seeds, init)
     model = as_network(model, task.graph, task.x)
     config = checked(model, grid, seeds, batching, options)
     check_seed("seed", seed)
+    check_log(log)
     for name, flag in (("tensorboard", tensorboard), ("continue_", continue_), ("fresh", fresh)):
         check_flag(name, flag)
     if continue_ and out is not None and not (Path(out) / "config.json").exists():
@@ -204,7 +211,7 @@ def sweep(
         debugged = debugs_numbers()
         stack.enter_context(nan_is_a_value())  # of steps not taken; a step that fails is looked for here
         stack.enter_context(runs.code())
-        initial, states, history, record = runs.drive(folder, progress, stop, debugged=debugged)
+        initial, states, history, record = runs.drive(folder, progress, log, stop, debugged=debugged)
         results = runs.results(initial, states, history)
         slices = [slice(i * seeds, (i + 1) * seeds) for i in range(len(points))]
         split = [jax.tree.map(operator.itemgetter(of_point), results) for of_point in slices]
