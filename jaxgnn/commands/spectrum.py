@@ -15,6 +15,7 @@ import tyro
 
 from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import DataConfig, ModelConfig, label, network, summary
+from jaxgnn.commands.spectrum_cost import said, seconds, work_of
 from jaxgnn.commands.spectrum_plan import SpectrumConfig, choose
 from jaxgnn.host import interrupts
 from jaxgnn.host.memory import peak_memory
@@ -31,7 +32,7 @@ from jaxgnn.jacobian import (
 )
 from jaxgnn.jacobian import sensitivity as node_sensitivity
 from jaxgnn.jacobian.density import smoothed
-from jaxgnn.jacobian.statistics import stochastic
+from jaxgnn.jacobian.statistics import exact, stochastic
 from jaxgnn.network.dynamics import effective_kernels
 from jaxgnn.report.spectrum import HEADER, headline, table, write_spectrum
 from jaxgnn.report.terminal import print_table
@@ -62,6 +63,7 @@ class Spectrum:
         self.model = made.clone(out=self.task.out)
         self.out = writable_folder(out)
         self.arrays: dict[str, np.ndarray] = {}
+        self.measured: list[dict[str, Any]] = []  # what layers took, for the estimates of those after them
 
     def parameters(self) -> Any:
         """At initialisation, or where `trained` at the best validation score of one run."""
@@ -76,8 +78,8 @@ class Spectrum:
         """Measures everything; writes results.json and spectrum.npz, and returns what the former holds.
 
         Each layer is kept in cells/ as soon as it is measured, and a training in training/, so that an interrupted run
-        goes on where it was. `say` is given a line before each layer (the method, why, and its cost) and two after it:
-        how exact it is, and what it took.
+        goes on where it was. `say` is given a line before each layer (the method, why, and its cost: the seconds as a
+        range, with compiling) and two after it: how exact it is, and what it took.
         """
         with occupied(self.out):
             return self._run(say)
@@ -129,7 +131,9 @@ class Spectrum:
         started = time.perf_counter()
         J = jacobian(f, h, self.task.graph)
         plan = choose(J, self.config)
-        say(f"layer {layer}: {plan.method}, {plan.why}; {plan.cost}")
+        expected = seconds(J, plan.method, self.config, self.measured)
+        say(f"layer {layer}: {plan.method}, {plan.why}; {plan.cost}, about {said(*expected)}")
+        work = work_of(J, plan.method, self.config)
         nodes = (self.task.graph.num_nodes,) * 2
         record = {"layer": layer, "shape": J.shape, "blocks": nodes, "precision": str(J.dtype), **plan._asdict()}
         clock = Clock()
@@ -147,6 +151,7 @@ class Spectrum:
         self.arrays |= {f"{layer}/block_norms/{name}": getattr(norms, name) for name in ("data", "indices", "indptr")}
         record |= {"seconds": time.perf_counter() - started, "seconds_of": clock.seconds, "peak_memory": peak_memory()}
         parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in clock.seconds.items())
+        self.measured.append(record | {"work": work})
         say(f"layer {layer}: {record['accuracy']}")
         say(f"layer {layer}: {record['seconds']:.1f} s: {parts}; peak memory {record['peak_memory'] / 2**30:.2f} GiB")
         return record
@@ -155,7 +160,7 @@ class Spectrum:
         values = clock("singular values", J.singular_values)
         density = clock("density", lambda: J.density(self.config.probes, self.config.lanczos_steps))
         self.arrays |= {f"{layer}/singular_values": values} | _fields(f"{layer}/density", density)
-        statistics = J.statistics()
+        statistics = exact(values, J.shape, J.eps)
         zero = f"zero below {statistics.rank_tolerance:.1e}: {statistics.null_dim.value:.0f}"
         return {
             "statistics": _plain(statistics),

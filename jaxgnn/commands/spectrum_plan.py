@@ -1,10 +1,7 @@
 """What `jaxgnn spectrum` is asked for, and how a layer's spectrum is taken: exactly or from products, at what cost."""
 
-import time
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
-
-import numpy as np
 
 from jaxgnn.host.memory import host_bytes
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_texts, check_whole, checked_list
@@ -69,7 +66,7 @@ class SpectrumConfig:
 
 
 class Plan(NamedTuple):
-    """How a layer's spectrum is taken: "exact" or "krylov", why, and what it will cost, in words."""
+    """How a layer's spectrum is taken: "exact" or "krylov", why, and what it needs beside time, in words."""
 
     method: str
     why: str
@@ -77,7 +74,7 @@ class Plan(NamedTuple):
 
 
 def choose(J: LayerJacobian, config: SpectrumConfig) -> Plan:
-    """Exact where it is asked for, or small enough and the memory suffices; its cost, from a first look at J."""
+    """Exact where it is asked for, or small enough and the memory suffices, from a first look at J."""
     rows, columns = (int(s.sum()) for s in J.support)
     small, size = min(rows, columns), max(J.shape)
     # The block without zero rows and columns, its Gram matrix twice, and the reduction of that.
@@ -91,27 +88,7 @@ def choose(J: LayerJacobian, config: SpectrumConfig) -> Plan:
     else:
         method, why = "exact", f"n d = {size:,} is at most {config.exact_below:,} (--exact-below)"
     if method == "exact":
-        seconds = 4 / 3 * small**3 / _flop_rate()
-        cost = (
-            f"LAPACK on at most {rows:,} x {columns:,} entries not 0, {needed / 2**30:.2f} GiB, about {seconds:.1f} s"
-        )
-        return Plan(method, why, cost)
+        return Plan(method, why, f"LAPACK on at most {rows:,} x {columns:,} entries not 0, {needed / 2**30:.2f} GiB")
     products = 2 * config.probes * config.lanczos_steps + 1000
-    started = time.perf_counter()
-    _ = J.mv(np.ones(J.shape[1], J.dtype))  # compiled when the support was found
-    # Each of some thousand vectors is made orthogonal to some 150 others, twice.
-    seconds = products * (time.perf_counter() - started) + 1.2e6 * size / _flop_rate()
     memory = 4 * (size * 160 + size * config.lanczos_steps * config.probes) * J.dtype.itemsize
-    return Plan(
-        method,
-        why,
-        f"about {products:,} products, {seconds:.0f} s, up to {memory / 2**30:.2f} GiB, besides the entries",
-    )
-
-
-def _flop_rate() -> float:
-    """Floating-point operations a second of a symmetric eigenvalue problem on this machine."""
-    A = np.random.default_rng(0).standard_normal((500, 500))
-    started = time.perf_counter()
-    np.linalg.eigvalsh(A + A.T)
-    return 4 / 3 * 500**3 / (time.perf_counter() - started)
+    return Plan(method, why, f"about {products:,} products, up to {memory / 2**30:.2f} GiB, besides the entries")
