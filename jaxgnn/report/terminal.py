@@ -2,6 +2,7 @@
 
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Column, Table
 
 from jaxgnn.host import interrupts
+
+_WORTH_SAYING = 10.0  # seconds
 
 
 @contextmanager
@@ -40,15 +43,30 @@ def _stopping(report: Callable[[str, float, float], None]) -> Callable[[str, flo
 
 
 def _line_by_line() -> Callable[[str, float, float], None]:
-    shown = ""
+    """One line a label, and for a long one a second that says what is left, as a range."""
+    shown, at = "", []
 
     def report(label: str, done: float, total: float) -> None:
-        nonlocal shown
+        nonlocal shown, at
         if label != shown:
-            shown = label
+            shown, at = label, at if shown.endswith("compiling") else []
             print(f"{done / total:4.0%}  {label}", file=sys.stderr, flush=True)
+        if len(at) < 3 and (not at or done > at[-1][1]):
+            at.append((time.perf_counter(), done))
+            if len(at) == 3 and (said := _left(at[1:], total)):
+                print(f"{done / total:4.0%}  {label}: {said}", file=sys.stderr, flush=True)
 
     return report
+
+
+def _left(at: Sequence[tuple[float, float]], total: float) -> str:
+    """What is left at the rate between two reports, (seconds, done) each; the one before them waited for a compiler."""
+    (before, done_then), (now, done) = at
+    left = (now - before) / (done - done_then) * (total - done)
+    if left < _WORTH_SAYING:
+        return ""
+    low, high = (f"{s:.0f} s" if s < 90 else f"{s / 60:.0f} min" for s in (left / 1.6, left * 1.6))
+    return f"{low} to {high} left"
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
