@@ -18,6 +18,8 @@ from jaxgnn.layers import LAYERS
 
 SHAPES = ("layer", "depth", "width")
 
+_OF_ONE = ("rows", "chosen", "layer_norms", "parameters")  # of results.json: what every network has of its own
+
 
 class Combination(NamedTuple):
     """One of the networks: its options by name, empty where there is but one network, and all that makes it."""
@@ -87,7 +89,7 @@ def joined(results: Sequence[Mapping[str, Any]], found: Sequence[Combination], c
         for one, result in zip(found, results, strict=True)
         for row in result["rows"]
     ]
-    shared = {name: value for name, value in results[0].items() if name not in ("rows", "chosen", "layer_norms")}
+    shared = {name: value for name, value in results[0].items() if name not in _OF_ONE}
     return {**shared, "shapes": _shapes(found), "rows": rows, "chosen": chosen(rows, shared["maximise"])}
 
 

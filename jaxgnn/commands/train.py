@@ -26,9 +26,8 @@ from jaxgnn.jacobian import jacobian
 from jaxgnn.report.several import write_several
 from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.report.training import HEADER, headline, table, write_training
-from jaxgnn.training import scale
-from jaxgnn.training.drive import STEPS_AT_ONCE
 from jaxgnn.training import loggers, scale
+from jaxgnn.training.drive import STEPS_AT_ONCE
 from jaxgnn.training.loggers import Logger
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.recorder import check_record_every
