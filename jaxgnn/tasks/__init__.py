@@ -12,6 +12,8 @@ from jaxgnn.tasks.many_graphs import ManyGraphs as ManyGraphs
 from jaxgnn.tasks.many_graphs import many_graphs as many_graphs
 from jaxgnn.tasks.node_classification import NodeClassification as NodeClassification
 from jaxgnn.tasks.node_classification import node_classification as node_classification
+from jaxgnn.tasks.node_labels import NodeLabels as NodeLabels
+from jaxgnn.tasks.node_labels import node_labels as node_labels
 from jaxgnn.tasks.node_regression import NodeRegression as NodeRegression
 from jaxgnn.tasks.node_regression import node_regression as node_regression
 from jaxgnn.tasks.ring_transfer import ring_transfer as ring_transfer

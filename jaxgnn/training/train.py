@@ -36,6 +36,7 @@ from jaxgnn.training.drive import STEPS_AT_ONCE, Drive
 from jaxgnn.training.folder import NoFolder, RunFolder
 from jaxgnn.training.loggers import Log, check_log
 from jaxgnn.training.optimisers import Hyper, TrainConfig
+from jaxgnn.training.own_task import check_parts, check_shapes
 from jaxgnn.training.recorder import check_record_every
 from jaxgnn.training.result import Origin, with_numbers
 from jaxgnn.training.result import SweepPoint as SweepPoint
@@ -165,8 +166,10 @@ def sweep(
     [points, seeds]. `notes` stand in config.json and make no other run. The rest is as for `train`.
     """
     seeds = warm.number_of_seeds(seeds, init)
+    check_parts(task)
     model = as_network(model, task.graph, task.x)
     config = checked(model, grid, seeds, batching, options)
+    check_shapes(model, task)
     check_seed("seed", seed)
     check_log(log)
     for name, flag in (("tensorboard", tensorboard), ("continue_", continue_), ("fresh", fresh)):
