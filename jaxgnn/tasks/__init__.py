@@ -1,5 +1,7 @@
 """What is learnt: batches with a loss, and an evaluation on each split."""
 
+from jaxgnn.tasks.edge_regression import EdgeRegression as EdgeRegression
+from jaxgnn.tasks.edge_regression import edge_regression as edge_regression
 from jaxgnn.tasks.graph_classification import graph_classification as graph_classification
 from jaxgnn.tasks.graph_properties import GraphProperties as GraphProperties
 from jaxgnn.tasks.graph_properties import graph_properties as graph_properties

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,9 @@ from jaxgnn.graphs.prepare import prepare
 from jaxgnn.graphs.sources import as_source
 from jaxgnn.host.arrays import Array
 from jaxgnn.host.memory import require_memory
-from jaxgnn.host.options import check_seed, check_whole, is_number
+from jaxgnn.host.options import check_known, check_seed, check_whole, is_number
 from jaxgnn.tasks.objectives import loss_value, score_value
+from jaxgnn.tasks.pairs import Scoring, pair_scores
 from jaxgnn.tasks.task import Metrics
 
 _RANKINGS = ("roc_auc", "average_precision")
@@ -27,7 +28,7 @@ _OPTIONS = ("normalisation", "loops", "backend", "hops")  # of the graph of mess
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class LinkPrediction:
-    """A full-batch task and a pytree: the score of a pair (u, v) is the inner product Z_u . Z_v of the outputs.
+    """A full-batch task and a pytree: the score of a pair (u, v) is of the outputs at both ends.
 
     Attributes:
       graph: of the edges that carry messages; none of the pairs is one of them.
@@ -35,7 +36,7 @@ class LinkPrediction:
       pairs: [m, 2] nodes.
       joined: [m, 1] 1 for an edge, 0 for a pair that is none.
       train_mask, val_mask, test_mask: [m].
-      out: columns of the outputs; any number goes.
+      out: columns of the outputs; any number goes, of "bilinear" any even one.
       metric: what the scores are.
     """
 
@@ -48,6 +49,7 @@ class LinkPrediction:
     test_mask: Bool[Array, "m"]
     out: int = field(metadata={"static": True})
     metric: str = field(metadata={"static": True})
+    scoring: Scoring = field(default="dot", metadata={"static": True})
 
     @property
     def maximise(self) -> bool:
@@ -65,9 +67,8 @@ class LinkPrediction:
         return self
 
     def scores(self, outputs: Float[Array, "n out"]) -> Float[Array, "m"]:
-        """Z_u . Z_v of every pair."""
-        u, v = jnp.asarray(self.pairs).T
-        return jnp.sum(outputs[u] * outputs[v], axis=1)
+        """Of every pair, what `scoring` says of its outputs (`jaxgnn.tasks.pairs.pair_scores`)."""
+        return pair_scores(outputs, self.pairs, self.scoring, 1, symmetric=True)[:, 0]
 
     def loss(self, logits: Float[Array, "n out"]) -> Float[Array, ""]:
         """Mean binary cross-entropy over the training pairs, in nats."""
@@ -95,6 +96,7 @@ def link_prediction(
     negatives: int = 1,
     metric: str = "roc_auc",
     out: int = 16,
+    scoring: Literal["dot", "bilinear"] = "dot",
     seed: int = 0,
     **options: Any,
 ) -> LinkPrediction:
@@ -107,7 +109,8 @@ def link_prediction(
         to 1. No edge is in two of them, and both directions of one go together.
       negatives: pairs without an edge, drawn for each edge that is asked for, uniformly and without replacement.
       metric: "roc_auc", "average_precision", "mrr", or "hits@K" for a whole K.
-      out: columns of the outputs that pairs are scored by.
+      out: columns of the outputs that pairs are scored by, an even number for "bilinear".
+      scoring: "dot", Z_u . Z_v; or "bilinear", A_u . B_v with A and B the halves of the outputs, both ways.
       seed: of the order of the edges and of the pairs without one.
       options: normalisation, loops, backend and hops of `jaxgnn.prepare` for the graph of messages.
 
@@ -121,6 +124,9 @@ def link_prediction(
     for name, value in (("negatives", negatives), ("out", out)):
         check_whole(name, value, least=1)
     _check_metric(metric)
+    check_known("scoring", scoring, ("dot", "bilinear"))
+    if scoring == "bilinear" and out % 2:
+        raise ValueError(f"out={out}: an even number is needed for scoring='bilinear', half of them for each end")
     if unknown := sorted(set(options) - set(_OPTIONS)):
         raise ValueError(f"option {unknown[0]!r} is not known: allowed are {', '.join(_OPTIONS)}")
     source = as_source("link_prediction", graph)
@@ -147,7 +153,9 @@ def link_prediction(
     )
     joined = np.repeat(np.float32([1, 0]), [len(asked), len(others)])[:, None]
     pairs = np.concatenate([asked, others]).astype(np.int32)
-    return LinkPrediction(prepared, x, pairs, joined, place == 0, place == 1, place == 2, out=int(out), metric=metric)
+    return LinkPrediction(
+        prepared, x, pairs, joined, place == 0, place == 1, place == 2, out=int(out), metric=metric, scoring=scoring
+    )
 
 
 def link_score(
