@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
-# A shell starts what it runs in the background with Ctrl-C ignored; what is tested here is a program that hears it.
+# A shell starts what it runs in the background with Ctrl-C ignored; what is tested here is a program that gets it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -120,7 +120,7 @@ def directed(n=12, e=40, seed=0):
 
 
 def directed_ring(n):
-    """Every node hears the two before it: P is not symmetric, and all rows are equally long."""
+    """Every node receives from the two before it: P is not symmetric, and all rows are equally long."""
     v = np.arange(n)
     senders = np.concatenate([(v - 1) % n, (v - 2) % n])
     return {"senders": senders, "receivers": np.tile(v, 2), "num_nodes": n, "undirected": False}

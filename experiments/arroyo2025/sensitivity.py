@@ -83,11 +83,11 @@ def _measure(config: Config, options: dict, graph: str, depth: int) -> Arrays:
         measured = sensitivity(f, h, given.graph, sources=config.sources)
         dynamics = model.dynamics(of_run(params, run))
         bound = sensitivity_bound(where.graph.propagation, *dynamics, sources=measured.sources).values
-        heard = bound > 0
-        if (measured.norms[~heard] > 0).any():
+        reached = bound > 0
+        if (measured.norms[~reached] > 0).any():
             excess.append(np.inf)
         else:
-            excess.append(float(np.max(measured.norms[heard] / bound[heard])))
+            excess.append(float(np.max(measured.norms[reached] / bound[reached])))
         found.append(_within(measured, depth))
         bounds.append(_within(measured._replace(norms=bound), depth).mean)
     return {
@@ -103,7 +103,7 @@ def _measure(config: Config, options: dict, graph: str, depth: int) -> Arrays:
 
 
 def _within(measured: Sensitivity, depth: int) -> ByDistance:
-    """By distance up to the depth, beyond which nothing is heard without rewiring."""
+    """By distance up to the depth, beyond which nothing arrives without rewiring."""
     at = by_distance(measured)
     return ByDistance(*(values[at.distances <= depth] for values in at))
 

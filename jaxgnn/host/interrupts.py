@@ -124,7 +124,7 @@ def _noted(stop: Stop, *, whatever: bool) -> Iterator[None]:
 
 @contextmanager
 def _second_ends_the_process() -> Iterator[None]:
-    """A thread that hears of signals while the main one is in compiled code, which handlers have to wait for."""
+    """A thread that is told of signals while the main one is in compiled code, which handlers have to wait for."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)

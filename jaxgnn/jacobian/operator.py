@@ -149,8 +149,8 @@ class LayerJacobian:
         """J as a scipy CSR matrix with every entry that is not 0, computed once, in h's precision.
 
         Products with J and J^T for the colours of the pattern of blocks, times d, take the place of one for every
-        column. The pattern is that of the graph given to `jacobian`, as far as nodes are heard, or detected by one
-        product a node; random products check the result. `sparsity` tells which.
+        column. The pattern is that of the graph given to `jacobian`, up to the distance that single nodes reach, or
+        detected by one product a node; random products check the result. `sparsity` tells which.
         Raises MemoryError where the entries do not fit, ValueError where no pattern reproduces the products.
         """
         return self._unscaled_sparse

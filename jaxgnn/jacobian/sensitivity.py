@@ -31,7 +31,7 @@ class Sensitivity(NamedTuple):
     Attributes:
       sources: [s] the nodes u.
       distances: [s, n] edges on the shortest path u -> v; -1 where there is none.
-      norms: [s, n] float64 norms of the blocks; 0 exactly where v does not hear u.
+      norms: [s, n] float64 norms of the blocks; 0 exactly where v does not depend on u.
     """
 
     sources: Int[np.ndarray, "s"]

@@ -67,9 +67,9 @@ def restricted(products: Products, rows: np.ndarray, columns: np.ndarray) -> Pro
 
 
 def graph_pattern(products: Products, graph: Graph) -> sp.csr_matrix | None:
-    """Pairs (v, u) with u at most K edges before v, K the largest distance that random single nodes are heard at.
+    """Pairs (v, u) with u at most K edges before v, K the largest distance that random single nodes reach.
 
-    None where nodes are heard that no path leads from, or f does not keep the nodes.
+    None where nodes are reached that no path leads to, or f does not keep the nodes.
     """
     if products.blocks != (graph.num_nodes, graph.num_nodes) or not graph.num_nodes:
         return None
@@ -79,9 +79,9 @@ def graph_pattern(products: Products, graph: Graph) -> sp.csr_matrix | None:
     rng = generator(0)
     busiest = np.argsort(-np.diff(step.tocsc().indptr), kind="stable")[: products.batch // 2]
     sources = np.unique(np.concatenate([busiest, rng.choice(n, min(n, products.batch - busiest.size), replace=False)]))
-    heard = _heard(products, sources, rng)
+    reached = _reached(products, sources, rng)
     hops = 0
-    distance = sp.csgraph.shortest_path(step.T, unweighted=True, indices=sources)[heard.T]
+    distance = sp.csgraph.shortest_path(step.T, unweighted=True, indices=sources)[reached.T]
     if distance.size:
         if not np.isfinite(distance).all():
             return None
@@ -99,7 +99,7 @@ def detected_pattern(products: Products) -> sp.csr_matrix:
     found = []
     for start in range(0, n, products.batch):
         sources = np.arange(start, min(start + products.batch, n))
-        rows, columns = np.nonzero(_heard(products, sources, rng))
+        rows, columns = np.nonzero(_reached(products, sources, rng))
         found.append(np.stack([rows, columns + start]))
     rows, columns = np.concatenate(found, axis=1) if found else np.zeros((2, 0), np.int64)
     return sp.csr_matrix((np.ones(rows.size, np.int8), (rows, columns)), (m, n))
@@ -170,7 +170,7 @@ def _fill_rows(products: Products, pattern: sp.csr_matrix, colouring: Colouring,
             blocks[low:high, j] = out[k, pattern.indices[low:high]]
 
 
-def _heard(products: Products, sources: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, "m s"]:
+def _reached(products: Products, sources: np.ndarray, rng: np.random.Generator) -> Float[np.ndarray, "m s"]:
     """[m, sources] whether a random tangent at each source alone reaches block row v."""
     n, d = products.blocks[1], products.block_shape[1]
     V = np.zeros((products.batch, n, d), products.dtype)

@@ -18,7 +18,7 @@ class APPNP(Layer):
 
     Attributes:
       features: d, columns of X as well.
-      K: number of propagation steps, at least 1; the hops that the layer hears.
+      K: number of propagation steps, at least 1; the hops of its receptive field.
       alpha: share of X in every step, the teleport probability.
 
     Raises:

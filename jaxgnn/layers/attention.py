@@ -14,7 +14,7 @@ def attention_weights(
 ) -> tuple[Float[Array, "e h"], Float[Array, "n h"]]:
     """Softmax of the scores of each node's in-edges and its own, h heads side by side; every row's weights add up to 1.
 
-    A node hears itself once: loops of the graph get weight 0, and so do edges that `graph.edge_mask` drops.
+    A node attends to itself once: loops of the graph get weight 0, and so do edges that `graph.edge_mask` drops.
     """
     # Softmax stays the same when a row is shifted. Shifted by its own score, every row holds a 0, edges or none.
     relative = edge_scores - graph.at_receivers(self_scores)

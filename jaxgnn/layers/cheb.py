@@ -19,7 +19,7 @@ class Cheb(Layer):
 
     Attributes:
       features: columns of every W_k.
-      K: number of terms, at least 1; the layer hears K - 1 hops.
+      K: number of terms, at least 1; its receptive field is K - 1 hops.
       lambda_max: the largest eigenvalue of L, or a bound of it: 2 holds for "sym" without loops.
       use_bias: adds b [features] to every row.
       kernel_init: initialiser of every W_k [d, features].

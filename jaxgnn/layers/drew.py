@@ -1,4 +1,4 @@
-"""Dynamically rewired message passing with delay (Gutteridge et al. 2023): block l hears distances up to l + 1."""
+"""Dynamically rewired message passing with delay (Gutteridge et al. 2023): block l reaches distances up to l + 1."""
 
 from typing import ClassVar
 

@@ -21,7 +21,7 @@ class MPSSM(Layer):
 
     Attributes:
       features: columns of B and W.
-      K: number of steps, at least 1; the layer hears K - 1 hops.
+      K: number of steps, at least 1; its receptive field is K - 1 hops.
       use_bias: adds b [features] to every row.
       kernel_init: initialiser of B [d, features] and W [features, features].
 

@@ -38,7 +38,7 @@ class PHDGN(Layer):
     damping: float = 0.0
     use_bias: bool = False
     kernel_init: Initializer = glorot_uniform()
-    hops: ClassVar[int] = 4  # p' hears q', and each gradient two hops
+    hops: ClassVar[int] = 4  # p' depends on q', and each gradient on two hops
     square: ClassVar[bool] = True  # maps d features to d
     defaults: ClassVar[dict[str, str]] = {"activation": "identity", "residual": "none"}
 

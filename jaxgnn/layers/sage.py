@@ -63,7 +63,7 @@ class SAGE(Layer):
         A = sp.coo_array((kept, edges), (graph.num_nodes, graph.num_nodes)).tocsr()
         if self.aggregation == "max":
             # Of each column a row picks one sender (or an average of equal ones): row sums are at most 1, column sums
-            # at most the number of nodes that hear the sender, and ||M||_2^2 <= ||M||_1 ||M||_inf.
+            # at most the number of nodes that receive from the sender, and ||M||_2^2 <= ||M||_1 ||M||_inf.
             return c * (through * math.sqrt(np.max(A.sum(axis=0), initial=0.0)) + 1)
         if self.aggregation == "mean":
             A = sp.diags_array(1 / np.maximum(A.sum(axis=1), 1)) @ A  # as `Graph.aggregate`

@@ -14,7 +14,7 @@ class SGC(Layer):
 
     Attributes:
       features: columns of W.
-      K: number of propagation steps, at least 1; the hops that the layer hears.
+      K: number of propagation steps, at least 1; the hops of its receptive field.
       use_bias: adds b [features] to every row.
       kernel_init: initialiser of W [d, features].
 

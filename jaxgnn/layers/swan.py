@@ -22,7 +22,7 @@ class SWAN(Layer):
     N = D^-1/2 P D^1/2 with D the degrees, D^-1 A where P is D^-1/2 A D^-1/2. The first term is antisymmetric in the
     features, the second in features (P X (V - V^T) where P is symmetric), the third in space: dH/dX = S - gamma I with
     S antisymmetric, on any graph. So with gamma = 0 the eigenvalues of rho'(H) dH/dX are imaginary, whatever H is. A
-    node hears those that hear it as well. N - N^T is 0 where all degrees are equal and P is symmetric.
+    node receives from those that it sends to as well. N - N^T is 0 where all degrees are equal and P is symmetric.
     The block around it makes X + epsilon tanh(H) of it, unless told otherwise.
     Source: Gravina et al. 2025 (arXiv 2405.01009), in the form of their code's AntiSymNaiveAggr.
 

@@ -17,13 +17,13 @@ class Unitary(Layer):
     """H = sum_{k<=K} A^k X / k! (+ b), A X = (P X W - P^T X W^T) / 2; [n, d] -> [n, d].
 
     A is the skew part of the convolution, P X (W - W^T) / 2 where P is symmetric, so that exp(A) is orthogonal: of the
-    K terms taken, all singular values lie within `truncation` of 1. Where P is not symmetric, a node hears those that
-    hear it as well. Source: Kiani et al. 2024 (arXiv 2410.05499), in the form of their code (HermitianGCNConv inside
-    TaylorGCNConv, 10 to 16 terms).
+    K terms taken, all singular values lie within `truncation` of 1. Where P is not symmetric, a node receives from
+    those that it sends to as well. Source: Kiani et al. 2024 (arXiv 2410.05499), in the form of their code
+    (HermitianGCNConv inside TaylorGCNConv, 10 to 16 terms).
 
     Attributes:
       features: d, columns of X as well.
-      K: number of terms after the first, at least 1; the hops that the layer hears.
+      K: number of terms after the first, at least 1; the hops of its receptive field.
       use_bias: adds b [features] to every row.
       kernel_init: initialiser of W [d, d].
 

@@ -188,9 +188,9 @@ def test_mad_is_the_mean_over_nodes_of_the_mean_over_their_neighbours(graphs, x6
     pairs = set(zip(edges["receivers"].tolist(), edges["senders"].tolist(), strict=True))
     means = []
     for v in range(12):
-        heard = [u for w, u in pairs if w == v and u != v]
-        if heard:
-            means.append(np.mean([1 - cosine(X[v], X[u]) for u in heard]))
+        reached = [u for w, u in pairs if w == v and u != v]
+        if reached:
+            means.append(np.mean([1 - cosine(X[v], X[u]) for u in reached]))
     assert 0 < len(means) < 12
     assert measures.mad(jnp.asarray(X), jg.prepare(**edges)) == pytest.approx(np.mean(means), rel=1e-12)
 

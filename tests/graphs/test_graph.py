@@ -111,8 +111,8 @@ def test_the_second_eigenvalue_of_one_node_two_and_three(graphs):
 def test_row_sums(edges):
     np.testing.assert_allclose(matrix(edges, "row").sum(1), 1, rtol=1e-14)
     rows = matrix(edges, "row", loops=False).sum(1)
-    heard = np.isin(np.arange(edges["num_nodes"]), edges["receivers"])
-    np.testing.assert_allclose(rows, heard, rtol=1e-14)
+    reached = np.isin(np.arange(edges["num_nodes"]), edges["receivers"])
+    np.testing.assert_allclose(rows, reached, rtol=1e-14)
 
 
 def test_sym_has_spectrum_in_the_unit_interval_and_fixes_the_root_of_the_degrees(graphs):

@@ -75,12 +75,12 @@ def test_entries(block):
     detected = jg.jacobian(block.f, block.h)
     np.testing.assert_allclose(detected.sparse().toarray(), block.D, rtol=0, atol=1e-13 * np.abs(block.D).max())
     assert detected.sparsity.pattern == "detected"
-    # Each node hears itself and its neighbours: ||.||_F of every pair's block.
+    # Each node depends on itself and its neighbours: ||.||_F of every pair's block.
     n = block.graph.num_nodes
-    heard = np.eye(n, dtype=bool)
-    heard[block.graph.receivers, block.graph.senders] = True
+    reached = np.eye(n, dtype=bool)
+    reached[block.graph.receivers, block.graph.senders] = True
     norms = block.J.block_norms().toarray()
-    assert (norms[~heard] == 0).all()
+    assert (norms[~reached] == 0).all()
     expected = np.sqrt(np.sum(block.D.reshape(n, WIDTH, n, WIDTH) ** 2, axis=(1, 3)))
     np.testing.assert_allclose(norms, expected, rtol=0, atol=1e-13 * expected.max())
 

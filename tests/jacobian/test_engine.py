@@ -41,7 +41,7 @@ def signal(*shape, seed=0):
 
 
 def components(seed=0):
-    """Directed: a random graph of 14 nodes, a path of 6, two equal rings of 3; some hear nobody, none has a loop."""
+    """Directed: a random graph of 14 nodes, a path of 6, two equal rings of 3; some have no incoming edge, none a loop."""
     rng = np.random.default_rng(seed)
     senders, receivers = rng.integers(0, 12, 30), rng.integers(0, 11, 30)
     path, ring = np.arange(14, 19), np.array([20, 21, 22])
@@ -94,7 +94,7 @@ def test_every_method_is_exact(case):
     assert J.sparsity.relative_error <= 1e-12
     blocks = np.abs(oracle).reshape(N, len(oracle) // N, N, -1).max(axis=(1, 3)) != 0
     assert (J.sparsity.blocks.toarray() != 0)[blocks].all()
-    if name not in MANY_HOPS:  # few nodes are so far apart: those that were asked may not be heard that far
+    if name not in MANY_HOPS:  # few nodes are so far apart: those that were asked may not reach that far
         assert J.sparsity.pattern == ("detected" if name in MIXES_ALL + BOTH_WAYS else "graph")
     # Which rows and columns are not 0.
     np.testing.assert_array_equal(J.support[0], oracle.any(axis=1))
@@ -152,5 +152,5 @@ def test_a_star_needs_few_products(graphs):
         rmm=lambda U: used.append(np.any(U.reshape(len(U), -1), axis=1).sum()) or products.rmm(U),
     )
     np.testing.assert_allclose(J.sparse().toarray(), J.dense(), rtol=0, atol=1e-14)
-    # Two colours, the centre's row; one batch to find the distance heard at, two vectors to check.
+    # Two colours, the centre's row; one batch to find the distance reached, two vectors to check.
     assert sum(used) == 2 * D + D + products.batch + 2 < n * D

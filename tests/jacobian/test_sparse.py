@@ -100,7 +100,7 @@ def test_a_zero_jacobian(graphs, f):
 
 @pytest.mark.parametrize(("d", "e"), [(6, 2), (2, 6), (4, 4), (1, 3)])
 def test_heavy_rows_are_found_by_themselves(graphs, d, e):
-    # A star hears itself along one heavy row: two colours of d products, e products with J^T.
+    # A star depends on itself along one heavy row: two colours of d products, e products with J^T.
     n = 50
     graph = jg.prepare(**graphs.star(n), normalisation="row")
     W = signal(d, e, seed=1)
@@ -132,7 +132,7 @@ def test_several_heavy_rows_and_a_function_of_several_hops():
     assert J._products.block_shape == (2, 3)
 
 
-def test_the_pattern_reaches_as_far_as_nodes_are_heard(graphs):
+def test_the_pattern_reaches_as_far_as_single_nodes_do(graphs):
     n = 30
     graph = jg.prepare(**graphs.path(n))
     A = graph.propagation.dense()

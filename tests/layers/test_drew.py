@@ -1,4 +1,4 @@
-"""DRew: what is heard from which distance, from which layer, and how that reaches through a network."""
+"""DRew: what arrives from which distance, from which layer, and how that reaches through a network."""
 
 import jax
 import jax.numpy as jnp
@@ -55,9 +55,9 @@ def test_reach_of_three_layers(graphs, random_variables, x64, nu, reach):
     model = network(3, nu, depth=3)
     variables = random_variables(model, graph, x)
     J = jax.jit(jax.jacfwd(lambda x: model.apply(variables, graph, x)))(jnp.asarray(x))
-    heard = np.any(np.asarray(J) != 0, axis=(1, 3))
+    reached = np.any(np.asarray(J) != 0, axis=(1, 3))
     distance = np.abs(np.subtract.outer(np.arange(10), np.arange(10)))
-    np.testing.assert_array_equal(heard, distance <= reach)
+    np.testing.assert_array_equal(reached, distance <= reach)
 
 
 def test_distances_above_those_of_the_layer_have_no_gradient(graphs):

@@ -68,7 +68,7 @@ CASES = {
     "mp_ssm_step": Case("mp_ssm_step", {"use_bias": True}, {"normalisation": "row"}),
 }
 SQUARE = ("gcnii", "appnp", "a_dgn", "grand", "mp_ssm_step", "unitary", "swan", "ph_dgn", "drew")
-BOTH_WAYS = {"unitary": 3, "swan": 1, "ph_dgn": 2}  # edges along or against which they hear, if they have one direction
+BOTH_WAYS = {"unitary": 3, "swan": 1, "ph_dgn": 2}  # edges along or against which they reach, of one direction
 BOUNDED = tuple(name for name, case in CASES.items() if hasattr(LAYERS[case.layer], "lipschitz"))
 D = 6  # enough columns that every neighbour is some column's maximum
 
@@ -145,8 +145,8 @@ def leaky(Z, slope):
 
 def softmax(scores, A):
     """[n, n, heads] of receiver, sender, head: over the in-neighbours and the node itself."""
-    heard = ((A > 0) | np.eye(len(A), dtype=bool))[..., None]
-    weights = np.where(heard, np.exp(scores), 0)
+    reached = ((A > 0) | np.eye(len(A), dtype=bool))[..., None]
+    weights = np.where(reached, np.exp(scores), 0)
     return weights / weights.sum(1, keepdims=True)
 
 
@@ -365,7 +365,7 @@ def test_only_matrices_have_two_dimensions(setting):
         assert (leaf.ndim == 2) == (path[-1].key == "kernel")
 
 
-def heard(module, params, graph, X):
+def reached(module, params, graph, X):
     """[n, n] whether v's output depends on u's features, by derivatives that are exactly 0 where it does not."""
     return np.any(np.asarray(jacobian(module, params, graph, X)) != 0, axis=(1, 3))
 
@@ -374,7 +374,7 @@ def heard(module, params, graph, X):
 def test_hears_exactly_its_hops(case, graphs, x64, directed):
     n, columns = 8, 12  # so many columns that every neighbour is the largest in one of them
     v = np.arange(n)
-    # A directed path that ends where it starts: a node that heard nobody would give derivatives of 0 to some layers.
+    # A directed path that ends where it starts: without incoming edges some layers have derivatives of 0.
     edges = (
         {"senders": v, "receivers": (v + 1) % n, "num_nodes": n, "undirected": False} if directed else graphs.path(n)
     )
@@ -385,7 +385,7 @@ def test_hears_exactly_its_hops(case, graphs, x64, directed):
     hops = module.hops
     if directed and case.layer in BOTH_WAYS:
         distance, hops = np.minimum(distance, distance.T), BOTH_WAYS[case.layer]
-    H = heard(module, random_params(module, graph, X), graph, X)
+    H = reached(module, random_params(module, graph, X), graph, X)
     np.testing.assert_array_equal(H, distance <= hops)
 
 
@@ -496,7 +496,7 @@ def test_masked_edges_have_no_influence(graphs, x64, name):
     np.testing.assert_allclose(
         compiled(module, params, masked, X), compiled(module, params, less, X), rtol=0, atol=1e-12
     )
-    np.testing.assert_array_equal(heard(module, params, masked, X), heard(module, params, less, X))
+    np.testing.assert_array_equal(reached(module, params, masked, X), reached(module, params, less, X))
     if name in BOUNDED:
         assert module.lipschitz(masked, 0.7) == pytest.approx(module.lipschitz(less, 0.7), abs=1e-12)
 
@@ -544,8 +544,8 @@ def test_lipschitz_of_chebyshev_terms():
     assert layer.lipschitz(jg.prepare(**edges, loops=False), 1.0) == pytest.approx(1 + 1 + 3 + 7)
 
 
-def test_lipschitz_of_sage_counts_those_who_listen(graphs):
-    # The centre of a star is heard by all leaves and hears the largest of them.
+def test_lipschitz_of_sage_counts_receivers(graphs):
+    # All leaves of a star receive from its centre, which receives from the largest of them.
     layer = SAGE(D, aggregation="max")
     assert layer.lipschitz(jg.prepare(**graphs.star(10)), 1.0) == pytest.approx(3 + 1)
     centre, leaves = np.zeros(9, int), np.arange(1, 10)

@@ -224,7 +224,7 @@ def test_means_are_taken_graph_by_graph_at_every_distance(graphs, x64):
         np.testing.assert_array_equal(row_mean(graph.hop(index), X), row_mean(graph, X))
     masked = replace(graph, node_mask=(np.arange(14) % 2).astype(np.float32))
     np.testing.assert_array_equal(row_mean(masked.hop(1), X), row_mean(masked, X))
-    # So that no graph of a batch hears another, in a network either.
+    # So that no graph of a batch depends on another, in a network either.
     model = jg.DeepGNN(depth=2, width=3, norm="pairnorm", khop=True, activation="tanh")
     variables = jax.jit(model.init)(jax.random.key(0), graph, X)
     J = jax.jit(jax.jacrev(lambda X: model.apply(variables, graph, X)))(X)

@@ -43,7 +43,7 @@ REMEDIES: dict[str, dict[str, Any]] = {
 # Means over all nodes: of other components too. "batch" and "dgn" take them in training only.
 GLOBAL = {"norm pairnorm", "norm mean_subtraction"}
 GLOBAL_IN_TRAINING = GLOBAL | {"norm batch", "norm dgn"}
-HOPS = {"residual gradient_gating": 2}  # the gates read the neighbours' R, which heard theirs
+HOPS = {"residual gradient_gating": 2}  # the gates read the neighbours' R, which read theirs
 READS_THE_GRAPH = ("nothing", "residual gradient_gating", "dropedge", "khop")
 N, DEPTH, WIDTH = 10, 3, 4
 
@@ -175,7 +175,7 @@ def test_renaming_the_nodes_permutes_the_logits(name):
     assert not np.allclose(renamed["logits"], plain["logits"])
 
 
-def heard(model, name, graph):
+def reached(model, name, graph):
     """[L + 1, n, n] which nodes' x a layer's features may depend on, from the patterns of P."""
     reach = [np.eye(N, dtype=bool)]
     for layer in range(DEPTH):
@@ -187,7 +187,7 @@ def heard(model, name, graph):
 
 @pytest.mark.parametrize("name", sorted({*REMEDIES} - GLOBAL))
 def test_derivatives_beyond_the_receptive_field_are_exactly_0(name):
-    expected = heard(made(name), name, prepared())
+    expected = reached(made(name), name, prepared())
     assert not expected[DEPTH].all()
     np.testing.assert_array_equal(np.any(measured(name)[1]["J features"] != 0, axis=(2, 4)), expected)
 

@@ -201,12 +201,12 @@ def adgn(params, graph):
 
 def grand(params, graph):
     layer, n = params["stack"]["layer"], graph.num_nodes
-    heard = np.eye(n, dtype=bool)
-    heard[graph.receivers, graph.senders] = True
+    reached = np.eye(n, dtype=bool)
+    reached[graph.receivers, graph.senders] = True
 
     def R(X, l):
         scores = (X @ layer["key"]["kernel"][l]) @ (X @ layer["query"]["kernel"][l]).T / np.sqrt(D)
-        a = np.where(heard, np.exp(scores), 0)
+        a = np.where(reached, np.exp(scores), 0)
         return a / a.sum(1, keepdims=True) @ X - X
 
     return R

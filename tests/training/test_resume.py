@@ -180,13 +180,13 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path, never_due):
 
 
 def test_a_handler_of_the_callers_own_is_left_alone(whole, tmp_path):
-    heard = []
-    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    reached = []
+    before = signal.signal(signal.SIGTERM, lambda *_: reached.append(1))
     try:
         assert_same_bits(train(tmp_path, signalled(signal.SIGTERM, 20)), whole)
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert heard == [1]
+    assert reached == [1]
 
 
 def test_a_thread_trains_without_handlers(whole, tmp_path):

@@ -181,11 +181,11 @@ def plant(
     passed: Sequence[str] = (),
     tests_passed: Callable[[str], None] = lambda tests: None,
 ) -> list[Outcome]:
-    """Outcomes of the faults, in their order; `done` hears of each, in the order in which they come.
+    """Outcomes of the faults, in their order; `done` is called with each, in the order in which they come.
 
     Tests run once without a fault, and then with each of theirs; `jobs` selections of tests at a time.
 
-    passed: selections known to pass without a fault; `tests_passed` hears of every further one.
+    passed: selections known to pass without a fault; `tests_passed` is called with every further one.
     """
     outcomes: dict[int, Outcome] = {}
     lock = threading.Lock()
