@@ -41,7 +41,7 @@ def signal(*shape, seed=0):
 
 
 def components(seed=0):
-    """Directed: a random graph of 14 nodes, a path of 6, two equal rings of 3; some have no incoming edge, none a loop."""
+    """Directed: a random graph of 14 nodes, a path of 6, two equal rings of 3; some with no edge in, no loops."""
     rng = np.random.default_rng(seed)
     senders, receivers = rng.integers(0, 12, 30), rng.integers(0, 11, 30)
     path, ring = np.arange(14, 19), np.array([20, 21, 22])
