@@ -187,7 +187,7 @@ REPRODUCTION = Reproduction(
     title="RingTransfer by size and depth, and dissipativity",
     claim="A GCN fails on rings where GCN-SSM with eig(Lambda) near 1 and its k-hop variant solve RingTransfer.",
     presets={
-        "smoke": Config((4,), (1, 2), 4, moduli=(0.9,), seeds=1, steps=26, learning_rates=(1e-3,)),
+        "smoke": Config((4,), (1,), 4, moduli=(0.9,), seeds=1, steps=26, learning_rates=(1e-3,)),
         "cpu": Config(),
         "full": Config(
             tuple(range(10, 31, 4)), seeds=10, steps=60000, learning_rates=(1e-4, 3e-4, 1e-3), scale="literature"

@@ -207,8 +207,11 @@ class Runs(NamedTuple):
         return jax.tree.map(put, tree)
 
     def settled(self, tree: T) -> T:
-        """A tree that a program returned, where `put` would have it: a program is compiled for how its arrays stand."""
-        if self.devices is None:
+        """A tree that a program returned, where `put` would have it: a program is compiled for how its arrays stand.
+
+        Of several processes it stays as it is: none can move arrays that lie on devices of others.
+        """
+        if self.devices is None or jax.process_count() > 1:
             return tree
         return jax.device_put(tree, NamedSharding(self.devices, PartitionSpec("seeds")))
 

@@ -163,7 +163,9 @@ def test_refusals(squares, tmp_path, capsys):
     with pytest.raises(ValueError, match="cannot write to"):
         reproduce(made, "smoke", tmp_path / "file")
     assert main(["reproduce", "park2024/moon"]) == 2
-    assert "'park2024/moon' is not known: allowed are park2024, " in capsys.readouterr().err
+    assert (
+        "'park2024/moon' is not known, did you mean 'park2024/bound'? allowed are park2024, " in capsys.readouterr().err
+    )
 
 
 def test_durations():

@@ -12,10 +12,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 import jaxgnn as jg
 from jaxgnn.graphs.partition import partitioned
 from jaxgnn.host import hlo
-from jaxgnn.training import folder
+from jaxgnn.training import drive, folder
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.scale import Runs, spread
-from jaxgnn.training.train import _advance, _start, default_hyper
+from jaxgnn.training.train import default_hyper
 
 SHAPES = ((2, 2), (4, 2), (8, 1), (1, 8))
 GRID = {"learning_rate": [0.05, 1e30]}  # the second fails at once: runs that stopped beside runs that go on
@@ -98,8 +98,8 @@ def test_gradients_of_weights_are_summed_after_the_loops(options, task):
     config, place, placed = TrainConfig(steps=20).without_numbers(), Runs(mesh, 2), spread(task, mesh)
     keys = place.put(jax.random.split(jax.random.key(0), 2))
     hypers = place.put(jax.tree.map(lambda a: jnp.stack([a, a]), default_hyper(net, config)))
-    states = _start(net, config, placed, keys, hypers, False, mesh)
-    program = hlo.parse(_advance.lower(net, config, placed, 20, hypers, states, False, mesh).compile().as_text())
+    states = drive.start(net, config, placed, keys, hypers, False, mesh)
+    program = hlo.parse(drive.advance.lower(net, config, placed, 20, hypers, states, False, mesh).compile().as_text())
     summed = [r for r in hlo.runs(program) if r.instruction.opcode.startswith("all-reduce")]
     matrices = [r for r in summed for _, shape in hlo.shapes(r.instruction.result) if shape[-2:] == (24, 24)]
     assert matrices

@@ -583,7 +583,7 @@ def test_another_task_on_the_same_arrays_is_another_run(tmp_path):
     [
         ("bound_c", {}, "a bound"),
         ("modulus", {"residual": "identity"}, 'residual="ssm"'),
-        ("residual_scale", {"residual": "identity"}, "one of scaled, initial, graphcon"),
+        ("residual_scale", {"residual": "identity"}, "one of scaled, depth_scaled, initial, graphcon"),
     ],
 )
 def test_a_grid_that_changes_nothing_is_refused(task, name, options, needs):
