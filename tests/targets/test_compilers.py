@@ -180,4 +180,4 @@ def test_the_command_says_it_and_exits_accordingly(tmp_path):
     assert deep.returncode == 1
     assert "it does not fit: a device needs " in deep.stderr.splitlines()[-1]
     assert [folder.name for folder in tmp_path.iterdir()] == ["kept"]
-    assert sum(file.name.startswith("jit__advance") for file in tmp_path.rglob("*-cache")) == 1
+    assert sum(file.name.startswith("jit_advance") for file in tmp_path.rglob("*-cache")) == 1
