@@ -1,7 +1,7 @@
 """Heterophilic node classification: GCN-SSM beside the skips that the published rows have, in two networks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -205,7 +205,7 @@ REPRODUCTION = Reproduction(
             ),
             "small",
         ),
-        "cpu": Config((Case("tuned", "minesweeper", KINDS, splits=3),)),
+        "cpu": Config((TUNED, replace(PLATONOV, depths=(5,)))),
         "full": Config(
             (
                 TUNED,
