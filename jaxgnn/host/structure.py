@@ -1,6 +1,6 @@
 """What a jaxpr computes as a hashable value, whatever names and objects it was traced with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -58,10 +58,9 @@ def structure(jaxpr: Jaxpr) -> tuple[Any, ...]:
 def _value(value: Any) -> Any:
     """A parameter of an equation, of a type that tells 1, 1.0 and True apart, and 0.0 and -0.0."""
     kind = _Same(type(value))
-    if isinstance(value, Jaxpr):
-        return ("jaxpr", structure(value))
-    if isinstance(value, ClosedJaxpr):
-        return ("closed", structure(value.jaxpr), tuple(entries(c) for c in value.consts))
+    if isinstance(value, Jaxpr | ClosedJaxpr):
+        opened, constants = parts(value)
+        return ("jaxpr", structure(opened), tuple(entries(c) for c in constants))
     if isinstance(value, _PLAIN):
         return (kind, value)
     if isinstance(value, float | complex | np.generic | np.ndarray | jax.Array):
@@ -95,13 +94,17 @@ def entries(array: Any) -> tuple[Any, ...]:
     return (numbers.dtype, numbers.shape, numbers.tobytes())
 
 
+def parts(value: Jaxpr | ClosedJaxpr) -> tuple[Jaxpr, Sequence[Any]]:
+    """A jaxpr and its constants, none where it is open. From JAX 0.11 on both types are one."""
+    return (value.jaxpr, value.consts) if isinstance(value, ClosedJaxpr) else (value, ())
+
+
 def arrays(value: Any) -> Iterator[Any]:
     """The numbers that are written in a jaxpr, or in one inside a parameter, in the order of its equations."""
-    if isinstance(value, ClosedJaxpr):
-        yield from value.consts
-        yield from arrays(value.jaxpr)
-    elif isinstance(value, Jaxpr):
-        for eqn in value.eqns:
+    if isinstance(value, Jaxpr | ClosedJaxpr):
+        opened, constants = parts(value)
+        yield from constants
+        for eqn in opened.eqns:
             yield from (atom.val for atom in eqn.invars if isinstance(atom, Literal))
             for param in eqn.params.values():
                 yield from arrays(param)
@@ -124,10 +127,10 @@ def _atoms(atoms: Any) -> list[Any]:
 
 
 def _map(value: Any) -> Any:
-    if isinstance(value, Jaxpr):
-        return private(value)
     if isinstance(value, ClosedJaxpr):
         return ClosedJaxpr(private(value.jaxpr), [_copy(c) for c in value.consts])
+    if isinstance(value, Jaxpr):
+        return private(value)
     if isinstance(value, tuple | list) and any(isinstance(v, Jaxpr | ClosedJaxpr | tuple | list) for v in value):
         mapped = [_map(v) for v in value]
         return type(value)(*mapped) if hasattr(value, "_fields") else type(value)(mapped)

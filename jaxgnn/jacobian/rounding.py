@@ -64,7 +64,7 @@ def _inside(eqn: JaxprEqn, moves: tuple[_Moves, ...]) -> tuple[float, tuple[_Mov
         carried = moves[eqn.params["cond_nconsts"] :]
         return _loop(_open(eqn.params["body_jaxpr"]), carried, eqn.params["body_nconsts"], len(outputs))
     if eqn.primitive.name == "scan":
-        return _loop(_open(eqn.params["jaxpr"]), moves, eqn.params["num_consts"], eqn.params["num_carry"])
+        return _loop(_open(eqn.params["jaxpr"]), moves, *_scan_sizes(eqn))
     eps, found = 0.0, None
     for jaxpr in _programs(eqn.params):
         last = moves[max(len(moves) - len(jaxpr.invars), 0) :]  # the first one of `cond` chooses
@@ -75,6 +75,17 @@ def _inside(eqn: JaxprEqn, moves: tuple[_Moves, ...]) -> tuple[float, tuple[_Mov
         if same and len(out) == len(outputs):
             found = out if found is None else tuple(a | b for a, b in zip(found, out, strict=True))
     return eps, outputs if found is None else found
+
+
+def _scan_sizes(eqn: JaxprEqn) -> tuple[int, int]:
+    """How many of a scan's inputs are constants, and how many are carried: what is scanned has an axis more outside.
+
+    Read off shapes, since versions of JAX name the numbers differently.
+    """
+    body = _open(eqn.params["jaxpr"])
+    scanned = sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(eqn.invars, body.invars, strict=True))
+    carried = sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(eqn.outvars, body.outvars, strict=True))
+    return len(eqn.invars) - scanned - carried, carried
 
 
 def _loop(jaxpr: Jaxpr, moves: tuple[_Moves, ...], consts: int, carried: int) -> tuple[float, tuple[_Moves, ...]]:
