@@ -6,12 +6,13 @@ import pytest
 
 import jaxgnn as jg
 from jaxgnn.commands.probe import ProbeConfig, Probing
-from jaxgnn.commands.setting import DataConfig, ModelConfig
+from jaxgnn.commands.setting import ModelConfig
 from jaxgnn.commands.spectrum import Spectrum, SpectrumConfig
 from jaxgnn.commands.study import Study, StudyConfig
+from jaxgnn.commands.task_setting import TaskConfig
 from jaxgnn.training.optimisers import TrainConfig
 
-KARATE, STEPS = DataConfig(dataset="karate"), TrainConfig(steps=10, evaluate_every=4)
+KARATE, STEPS = TaskConfig(dataset="karate"), TrainConfig(steps=10, evaluate_every=4)
 MODEL = ModelConfig(depth=2, width=2)
 
 

@@ -14,6 +14,7 @@ class Short(NamedTuple):
 
 
 _DATASET = "a name that `jaxgnn data list` shows, or the path of your own [csbm]"
+_TASK = "a benchmark in its place, made from nothing: lrim, ring_transfer, graph_transfer"
 _LAYER = "gcn, mlp, gat, gatv2, gin, sage, gated_gcn, gcnii, sgc, appnp, cheb, a_dgn, grand, graphcon, g2 [gcn]"
 _RESIDUAL = "none, identity, scaled, initial, gated, weighted, graphcon, gradient_gating, ssm"
 _BOUND = "of every layer's matrix: none, frobenius, spectral, row, column, orthogonal, ... [none]"
@@ -26,6 +27,7 @@ SHORT: Mapping[str, Short] = {
         "Sweep depths and remedies on a data set; train over seeds, probe, take spectra; write one page.",
         {
             "dataset": _DATASET,
+            "task": _TASK,
             "layer": _LAYER,
             "depths": "numbers of layers [2,8,32,64]",
             "remedies": "joined by +: residual, frobenius, layer_norm, ... [none,residual,residual+frobenius,mlp]",
@@ -48,6 +50,7 @@ SHORT: Mapping[str, Short] = {
         "Train a network over many seeds, and over a grid of options, in one compiled program; write one page.",
         {
             "dataset": _DATASET,
+            "task": _TASK,
             "layer": _LAYER,
             "depth": "number of layers; 2,8,32 trains a network of each, and so for --layer and --width [2]",
             "width": "features of every layer [64]",

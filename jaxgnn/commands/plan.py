@@ -94,7 +94,7 @@ class PlanCommand:
         there = target(config.topology)
         mesh = planning.mesh_of(there, **scale.parse_mesh(config.mesh))
         if config.nodes is None:
-            task = self.source.task(model.distances)
+            task = self.source.problem(model.distances)
         else:
             sizes = {"nodes": int(config.nodes), "degree": config.degree, "features": config.num_features}
             task = unseen_task(mesh, **sizes, normalisation=self.source.normalisation)

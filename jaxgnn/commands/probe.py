@@ -89,7 +89,7 @@ class Probing:
         made = network(model, config.layer_options)
         if made.blocks < 1:
             raise ValueError(f"depth={made.depth} with ends={made.ends!r} leaves no block between the ends")
-        self.task = source.task(made.distances)
+        self.task = source.problem(made.distances)
         self.models: dict[str, DeepGNN] = {model.layer: made.clone(out=self.task.out)}
         if config.control == "mlp" and model.layer != "mlp":
             # The control keeps what the layer decides where it is not asked for.

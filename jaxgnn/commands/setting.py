@@ -62,10 +62,10 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         for option in ("features", "rewiring", "metric", "class_weights"):
-            check_known(option, getattr(self, option), get_args(type(self).__annotations__[option]))
+            check_known(option, getattr(self, option), get_args(DataConfig.__annotations__[option]))
         check_whole("rewired", self.rewired, least=0)
 
-    def task(self, hops: int | None) -> Any:
+    def problem(self, hops: int | None) -> Any:
         """The node classification task of the data set; pairs at distance up to `hops` are found as well."""
         dataset = data.load_dataset(self.dataset, self.split)
         graph = dataset.graph
@@ -82,7 +82,7 @@ class DataConfig:
 def network(model: Any, layer_options: tuple[str, ...]) -> DeepGNN:
     """The network that a ModelConfig describes, with options of its layer; `out` is left for the data to decide."""
     options = {f.name: getattr(model, f.name) for f in fields(model)}
-    literals = {name: _literal(name, values) for name, values in named_values(layer_options).items()}
+    literals = {name: literal(f"layer option {name!r}", values) for name, values in named_values(layer_options).items()}
     return DeepGNN(**options | {"layer": _layer(options, literals)})
 
 
@@ -102,9 +102,10 @@ def named_values(parts: tuple[str, ...]) -> dict[str, list[str]]:
     return found
 
 
-def _literal(name: str, values: list[str]) -> Any:
+def literal(what: str, values: list[str]) -> Any:
+    """The one value of an option: a number, True, False or None, or a word. Raises ValueError for several."""
     if len(values) != 1:
-        raise ValueError(f"layer option {name!r} has {len(values)} values: one is needed")
+        raise ValueError(f"{what} has {len(values)} values: one is needed")
     try:
         return ast.literal_eval(values[0])
     except (ValueError, SyntaxError):

@@ -59,7 +59,7 @@ class Spectrum:
         for layer in self.layers:
             if not 0 <= layer < made.blocks:
                 raise ValueError(f"at={layer}: a network of {made.blocks} blocks has layers 0 to {made.blocks - 1}")
-        self.task = source.task(made.distances)
+        self.task = source.problem(made.distances)
         self.model = made.clone(out=self.task.out)
         self.out = writable_folder(out)
         self.arrays: dict[str, np.ndarray] = {}

@@ -17,6 +17,7 @@ import tyro
 from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import label, summary
 from jaxgnn.commands.study_cell import arrays_of_cell, spectrum_said
+from jaxgnn.commands.task_setting import check_task, fitted, made, recorded, subject
 from jaxgnn.data import load_dataset
 from jaxgnn.graphs.connectivity import components, second_eigenvalue
 from jaxgnn.graphs.normalisation import Normalisation
@@ -33,7 +34,7 @@ from jaxgnn.network.norms import NORMS
 from jaxgnn.network.residuals import RESIDUALS
 from jaxgnn.network.stack import ACTIVATIONS
 from jaxgnn.report.depth_study import headline, write_study
-from jaxgnn.report.terminal import print_scores, progress_bar
+from jaxgnn.report.terminal import print_references, print_scores, progress_bar
 from jaxgnn.tasks import node_classification
 from jaxgnn.training.train import SweepPoint, TrainConfig, sweep
 
@@ -53,6 +54,7 @@ REMEDIES: Mapping[str, dict[str, Any]] = {
     **{name: {"bound": name} for name in BOUNDS if name != "none"},
 }
 _SMALL_GRAPH = 400
+_EVALUATED_EVERY = 10  # steps, where an evaluation takes many batches
 
 
 _SHOWN = ("dataset", "layer", "depth", "remedy", "bound_c", "score_mean", "score_std", "train_loss", "constant_loss")
@@ -65,6 +67,9 @@ class StudyConfig:
     Attributes:
       dataset: a name that `jaxgnn data list` shows; csbm and karate need no file.
       split: "public" or "geom:0" to "geom:9"; by default the data set's first.
+      task: a benchmark in place of a data set, made from nothing, with its constant predictor and its oracle: lrim,
+        ring_transfer or graph_transfer. What is probed is its first training graph.
+      task_options: its options, name=value,...: alpha=2,side=16 of lrim, for example.
       layer: the graph layer.
       depths: numbers of layers.
       remedies: none, residual, mlp (the graph-blind control), dropedge, shared_weights, jumping; the bounds frobenius,
@@ -75,13 +80,13 @@ class StudyConfig:
       bound_c: the bounds' c is chosen from these, by mean validation accuracy.
       seeds: runs of every cell.
       steps: updates of every run.
-      width: features of every layer; by default 64, and 8 on graphs of up to 400 nodes.
+      width: features of every layer; by default 64, and on graphs of up to 400 nodes 8, or 32 of a benchmark.
       normalisation: of the propagation matrix.
       activation: of every layer.
       init_weights: glorot, he, lecun or orthogonal.
       bias: biases in the layers.
       features: "row" divides every node's features by their absolute sum, "raw" takes them as they are.
-      input_dropout: rate of dropout on the features in training.
+      input_dropout: rate of dropout on the features in training; by default 0.8, and 0 of a benchmark.
       learning_rate: of Adam.
       l2: adds l2 / 2 ||params||^2 to the loss.
       weight_decay: decoupled decay (AdamW's).
@@ -92,6 +97,8 @@ class StudyConfig:
 
     dataset: str = "csbm"
     split: str | None = None
+    task: str | None = None
+    task_options: tuple[str, ...] = ()
     layer: str = "gcn"
     depths: tuple[int, ...] = (2, 8, 32, 64)
     remedies: tuple[str, ...] = ("none", "residual", "residual+frobenius", "mlp")
@@ -104,7 +111,7 @@ class StudyConfig:
     init_weights: str = "glorot"
     bias: bool = False
     features: Literal["row", "raw"] = "row"
-    input_dropout: float = 0.8
+    input_dropout: float | None = None
     learning_rate: float = 1e-2
     l2: float = 5e-4
     weight_decay: float = 0.0
@@ -124,6 +131,7 @@ class StudyConfig:
                     _check_remedy(value)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{option}={','.join(map(str, values))}: at least one value, each once, is needed")
+        check_task(self)
         check_known("activation", self.activation, ACTIVATIONS)
         check_known("features", self.features, get_args(type(self).__annotations__["features"]))
         check_whole("seeds", self.seeds, least=1)
@@ -137,16 +145,27 @@ class StudyConfig:
     @property
     def training(self) -> TrainConfig:
         return TrainConfig(
-            steps=self.steps, learning_rate=self.learning_rate, weight_decay=self.weight_decay, l2=self.l2
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            l2=self.l2,
+            evaluate_every=1 if self.task is None else min(_EVALUATED_EVERY, self.steps),
         )
+
+    @property
+    def dropped(self) -> float:
+        """The rate of dropout on the features."""
+        if self.input_dropout is not None:
+            return self.input_dropout
+        return 0.8 if self.task is None else 0.0
 
     def model(self, depth: int, remedy: str, width: int, out: int) -> DeepGNN:
         """The network of one cell; its bound_c is a stand-in until c is chosen."""
         options: dict[str, Any] = {"layer": self.layer}
         for part in remedy.split("+"):
             options |= REMEDIES[part]
-        names = ("activation", "init_weights", "bias", "input_dropout")
-        return DeepGNN(depth=depth, width=width, out=out, **options, **{name: getattr(self, name) for name in names})
+        options |= {name: getattr(self, name) for name in ("activation", "init_weights", "bias")}
+        return DeepGNN(depth=depth, width=width, out=out, input_dropout=self.dropped, **options)
 
 
 def _check_remedy(remedy: Any) -> None:
@@ -168,12 +187,17 @@ class Study:
 
     def __init__(self, config: StudyConfig, out: Path):
         self.config = config
-        dataset = load_dataset(config.dataset, config.split)
-        self.graph = prepare(dataset.graph, normalisation=config.normalisation)
-        self.task = node_classification(dataset, self.graph, features=config.features)
-        self.dataset = dataset
+        self.benchmark = None if config.task is None else made(config, None)
+        if self.benchmark is None:
+            self.dataset = load_dataset(config.dataset, config.split)
+            self.graph = prepare(self.dataset.graph, normalisation=config.normalisation)
+            self.task = self.example = node_classification(self.dataset, self.graph, features=config.features)
+        else:
+            self.dataset, self.task, self.example = None, self.benchmark.task, self.benchmark.example
+            self.graph = self.example.graph
         n = self.graph.num_nodes
-        self.width = config.width if config.width is not None else 64 if n > _SMALL_GRAPH else 8
+        small = 8 if self.benchmark is None else 32
+        self.width = config.width if config.width is not None else 64 if n > _SMALL_GRAPH else small
         size = n * self.width
         self.exact = size <= config.exact_below
         self.cores = chosen_cores(config.cores)
@@ -216,9 +240,15 @@ class Study:
 
     def results(self) -> dict[str, Any]:
         """What results.json holds."""
-        config = asdict(self.config) | {"width": self.width, "split": self.dataset.split}
+        decided = {"width": self.width, "input_dropout": self.config.dropped}
+        if self.dataset is not None:
+            decided["split"] = self.dataset.split
+        config = asdict(self.config) | decided
         cells = [self.cells[key].summary for key in self.keys if key in self.cells]
-        return {"config": config, "cells": cells, "facts": self.facts(), **environment()}
+        results = {"config": config, "cells": cells, "facts": self.facts(), **environment()}
+        if self.benchmark is not None:
+            results["benchmark"] = recorded(self.benchmark, self.config.task_options)
+        return results
 
     def write_results(self) -> dict[str, Any]:
         """Writes results.json and returns what it holds."""
@@ -229,14 +259,17 @@ class Study:
     def facts(self) -> list[str]:
         """Sentences about the data that a reader of the numbers needs: sizes, split, components, lambda."""
         ds, P = self.dataset, self.graph.propagation
-        masks = {"training": ds.train_mask, "validation": ds.val_mask, "test": ds.test_mask}
-        split = ", ".join(f"{int(np.sum(mask))} {name}" for name, mask in masks.items())
-        sizes = f"{self.graph.num_nodes} nodes, {self.graph.num_edges} directed edges, {ds.x.shape[1]} features"
+        sizes = f"{self.graph.num_nodes} nodes, {self.graph.num_edges} directed edges"
+        sizes += f", {self.example.x.shape[1]} features"
         component_sizes = np.bincount(components(self.graph))
         connected = f"{component_sizes.size} connected components, the largest of {component_sizes.max()} nodes"
         if P.backward is None:
             rate, deepest = second_eigenvalue(self.graph), max(self.config.depths)
             connected += f", where P ({P.normalisation}) has λ = {rate:.4f} (λ^{deepest} = {rate**deepest:.2g})"
+        if ds is None:
+            return [f"{self.config.task}; the graph that is probed: {sizes}.", f"{connected}."]
+        masks = {"training": ds.train_mask, "validation": ds.val_mask, "test": ds.test_mask}
+        split = ", ".join(f"{int(np.sum(mask))} {name}" for name, mask in masks.items())
         return [
             f"{ds.name}: {sizes}, {ds.num_classes} classes; split {ds.split} with {split} nodes.",
             f"{connected}.",
@@ -252,7 +285,7 @@ class Study:
     def _run_cell(self, key: tuple[int, str], tell: Callable[[int], None]) -> Cell:
         depth, remedy = key
         started = time.perf_counter()
-        model = self.config.model(depth, remedy, self.width, self.dataset.num_classes)
+        model = fitted(self.config.model(depth, remedy, self.width, self.task.out), self.task)
         bounded = model.bound != "none"
         points = sweep(
             model,
@@ -263,15 +296,16 @@ class Study:
             progress=tell,
             **asdict(self.config.training),
         )
-        best = max(points, key=lambda point: float(np.nan_to_num(np.mean(point.result.val_score), nan=-np.inf)))
-        arrays = arrays_of_cell(model, best, self.task, exact=self.exact)
+        sign = 1 if self.task.maximise else -1
+        best = max(points, key=lambda point: float(np.nan_to_num(sign * np.mean(point.result.val_score), nan=-np.inf)))
+        arrays = arrays_of_cell(model, best, self.example, exact=self.exact)
         summary = self._summary(model, key, best, points) | {"seconds": round(time.perf_counter() - started, 1)}
         return Cell(summary, arrays)
 
     def _summary(self, model: DeepGNN, key: tuple[int, str], best: SweepPoint, points: list[SweepPoint]) -> dict:
         result = best.result
         return {
-            "dataset": self.dataset.name,
+            "dataset": self.config.task if self.dataset is None else self.dataset.name,
             "layer": model.layer,
             "depth": key[0],
             "remedy": key[1],
@@ -282,6 +316,8 @@ class Study:
             "val_scores": result.val_score.tolist(),
             "train_loss": float(np.mean(result.train_loss)),
             "constant_loss": self.task.constant_loss(),
+            "metric": self.task.metric,
+            "maximise": self.task.maximise,
             "failed_seeds": int(np.sum(result.failed)),
             "searched": [p.options | {"val_mean": float(np.mean(p.result.val_score))} for p in points if p.options],
             "spectrum": spectrum_said(exact=self.exact),
@@ -321,7 +357,7 @@ class StudyCommand:
     json: bool = False
 
     def run(self, arguments: Sequence[str]) -> None:
-        study = Study(self.config, self.out or Path(f"jaxgnn-study-{label(self.config.dataset)}"))
+        study = Study(self.config, self.out or Path(f"jaxgnn-study-{label(subject(self.config))}"))
         with occupied(study.out):
             save_options(study.out, "study", self)
             try:
@@ -334,8 +370,11 @@ class StudyCommand:
             arrays = {key: cell.arrays for key, cell in study.cells.items()}
             page = write_study(study.out, results, arrays, f"jaxgnn {shlex.join(arguments)}")
         print_scores(results["cells"])
+        if "benchmark" in results:
+            print_references(results["benchmark"])
         print(headline(results["cells"]))
         print(f"page: {page}")
         if self.json:
             cells = [{name: cell[name] for name in _SHOWN} for cell in results["cells"]]
-            print(summary(page, study.out, headline=headline(results["cells"]), cells=cells))
+            said = {"references": results["benchmark"]["references"]} if "benchmark" in results else {}
+            print(summary(page, study.out, headline=headline(results["cells"]), cells=cells, **said))

@@ -14,8 +14,7 @@ from jaxgnn.host.arrays import Array
 from jaxgnn.host.precision import nan_is_a_value
 from jaxgnn.jacobian import jacobian
 from jaxgnn.network.model import DeepGNN
-from jaxgnn.tasks import NodeClassification
-from jaxgnn.tasks.node_classification import masked_cross_entropy
+from jaxgnn.tasks import Batch
 from jaxgnn.training.train import SweepPoint
 
 STATES = ("initial", "trained")
@@ -23,7 +22,7 @@ _TOP = 20  # singular values where not all are computed, by so many products at 
 _PRODUCTS = 300
 
 
-def arrays_of_cell(model: DeepGNN, best: SweepPoint, task: NodeClassification, *, exact: bool) -> dict[str, np.ndarray]:
+def arrays_of_cell(model: DeepGNN, best: SweepPoint, task: Batch, *, exact: bool) -> dict[str, np.ndarray]:
     """Histories, measures of X, G and B by layer and seed, singular values of three layers of the first seed."""
     arrays = {f"history/{name}": values for name, values in best.result.history._asdict().items()}
     for state in STATES:
@@ -42,9 +41,7 @@ def spectrum_said(*, exact: bool) -> str:
     return "exact" if exact else f"{_TOP} largest by block Lanczos, lower bounds"
 
 
-def _spectrum(
-    model: DeepGNN, params: Any, task: NodeClassification, layer: int, name: str, *, exact: bool
-) -> dict[str, np.ndarray]:
+def _spectrum(model: DeepGNN, params: Any, task: Batch, layer: int, name: str, *, exact: bool) -> dict[str, np.ndarray]:
     dtype = jnp.float64 if exact else jnp.float32
     try:
         f, h = model.layer_fn(params, task.graph, task.x, layer=layer, dtype=dtype)
@@ -72,12 +69,11 @@ def layer_measures(X: Array, P: Any) -> dict[str, Array]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _measure_seeds(model: DeepGNN, params: Any, task: NodeClassification) -> dict[str, Array]:
+def _measure_seeds(model: DeepGNN, params: Any, task: Batch) -> dict[str, Array]:
     """Measures of X, G and B at every layer for every seed, each [seeds, layers]; one seed after another."""
 
     def measure(params):
-        loss = Partial(masked_cross_entropy, task.labels, task.train_mask)
-        trace = probe(model, params, task.graph, task.x, loss)
+        trace = probe(model, params, task.graph, task.x, Partial(_loss, task))
         signals = {"features": trace.features, "feature_grads": trace.feature_grads, "errors": trace.errors}
         # All signals at once: one program for each measure, where three take three times as long to compile.
         ends = np.cumsum([X.shape[0] for X in signals.values()])[:-1]
@@ -90,3 +86,7 @@ def _measure_seeds(model: DeepGNN, params: Any, task: NodeClassification) -> dic
         return measured | {"weight_grads": trace.weight_grads}
 
     return jax.lax.map(measure, params)
+
+
+def _loss(task: Batch, logits: Array) -> Array:
+    return task.loss(logits)

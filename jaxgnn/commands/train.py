@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 from jaxgnn.commands import recipes, several
 from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.options_file import values_of
-from jaxgnn.commands.setting import DataConfig, ModelConfig, label, named_values, network, start_on, summary
+from jaxgnn.commands.setting import ModelConfig, label, named_values, network, start_on, summary
+from jaxgnn.commands.task_setting import TaskConfig, fitted, recorded, subject
 from jaxgnn.host import interrupts
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_texts, check_whole
@@ -25,7 +26,7 @@ from jaxgnn.host.storage import environment, writable_folder, write_arrays, writ
 from jaxgnn.jacobian import jacobian
 from jaxgnn.report.several import write_several
 from jaxgnn.report.terminal import print_table, progress_bar
-from jaxgnn.report.training import HEADER, headline, table, write_training
+from jaxgnn.report.training import HEADER, headline, references, table, write_training
 from jaxgnn.training import loggers, scale
 from jaxgnn.training.drive import STEPS_AT_ONCE
 from jaxgnn.training.loggers import Logger
@@ -125,7 +126,7 @@ class Training:
 
     def __init__(
         self,
-        source: DataConfig,
+        source: TaskConfig,
         model: Any,
         optimisation: TrainConfig,
         runs: RunConfig,
@@ -143,8 +144,9 @@ class Training:
         self.grid = {name: [_number(name, v) for v in values] for name, values in named_values(runs.grid).items()}
         # Made once without a data set, so that a wrong option is refused before anything is read.
         model = network(model, runs.layer_options)
-        self.task = source.task(model.distances)
-        self.model = model.clone(out=self.task.out)
+        self.benchmark = source.benchmark(model.distances)
+        self.task = source.problem(model.distances) if self.benchmark is None else self.benchmark.task
+        self.model = fitted(model, self.task)
         _ = checked(self.model, self.grid, runs.seeds, runs.batching, asdict(optimisation))  # before a folder is made
         scale.check_partitionable(self.model, self.task, mesh)
         if runs.log != "none":
@@ -183,12 +185,13 @@ class Training:
         """
         rows = []
         model = with_numbers(self.model, point.options)
+        example = self.task if self.benchmark is None else self.benchmark.example
         for layer in sorted({0, model.blocks // 2, model.blocks - 1} - {-1}):
             row: dict[str, Any] = {"layer": layer}
             for state, params in (("initial", point.result.initial_params), ("trained", point.result.params)):
                 first = jax.tree.map(lambda a: a[0], params)
-                row[state] = _largest(*model.layer_fn(first, self.task.graph, self.task.x, layer=layer))
-            rows.append(row | {"guaranteed": model.lipschitz(self.task.graph, layer=layer)})
+                row[state] = _largest(*model.layer_fn(first, example.graph, example.x, layer=layer))
+            rows.append(row | {"guaranteed": model.lipschitz(example.graph, layer=layer)})
         return rows
 
     def write_results(self, points: list[SweepPoint]) -> dict[str, Any]:
@@ -196,6 +199,9 @@ class Training:
         rows = [self._row(point) for point in points]
         results = {"config": {name: asdict(config) for name, config in self.configs.items()}, "rows": rows}
         results |= {"constant_loss": self.task.constant_loss(), "maximise": self.task.maximise}
+        results |= {"metric": self.task.metric}
+        if self.benchmark is not None:
+            results["benchmark"] = recorded(self.benchmark, self.configs["data"].task_options)
         results["chosen"] = _chosen(rows, self.task.maximise)
         results["layer_norms"] = self.layer_norms(points[results["chosen"]]) if self.model.blocks else []
         results |= {"parameters": self.model.size(self.task.graph, self.task.x)._asdict()} | environment()
@@ -269,7 +275,7 @@ class TrainCommand:
       json: print a summary as the last line of standard output, as JSON.
     """
 
-    source: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    source: tyro.conf.OmitArgPrefixes[TaskConfig] = field(default_factory=TaskConfig)
     model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=ModelConfig)  # pyright: ignore[reportInvalidTypeForm]
     optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     runs: tyro.conf.OmitArgPrefixes[RunConfig] = field(default_factory=RunConfig)
@@ -290,7 +296,7 @@ class TrainCommand:
         options = repr((self.source, self.model, self.optimisation, self.runs))
         which = hashlib.sha256(options.encode()).hexdigest()[:6]
         network = several.folder_label(self.model, self.runs)
-        return Path(f"jaxgnn-train-{label(self.source.dataset)}-{network}-{which}")
+        return Path(f"jaxgnn-train-{label(subject(self.source))}-{network}-{which}")
 
     def run(self, arguments: Sequence[str]) -> None:
         found = several.combinations(self.model, self.runs)
@@ -312,7 +318,7 @@ class TrainCommand:
                 results = several.joined([one for one, _ in written], found, _chosen)
                 write_json(folder / "results.json", results)
                 page = write_several(folder, results, command)
-        print_table(HEADER, table(results))
+        print_table(HEADER, [*table(results), *references(results)])
         print(headline(results))
         counts = None if found[0].options else results["parameters"]  # each of several networks has its own
         if counts is not None:
@@ -322,6 +328,7 @@ class TrainCommand:
             shown = [*_SHOWN, *(["folder"] if found[0].options else [])]
             rows = [{name: row[name] for name in shown} for row in results["rows"]]
             said = {"headline": headline(results), "rows": rows, "chosen": results["chosen"]}
+            said |= {"references": results["benchmark"]["references"]} if "benchmark" in results else {}
             print(summary(page, folder, **said, **({} if counts is None else {"parameters": counts})))
 
     def _trained(

@@ -9,6 +9,7 @@ import numpy as np
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
 from jaxgnn.report.terminal import mean_and_deviation
+from jaxgnn.report.training import benchmark_section, beside
 
 Arrays = Mapping[tuple[int, str], Mapping[str, np.ndarray]]
 
@@ -43,7 +44,10 @@ def write_study(out: Path, results: Mapping[str, Any], arrays: Arrays, command: 
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     cells = results["cells"]
-    sections = [_accuracy(figures, cells)]
+    benchmark = results.get("benchmark")
+    sections = [_scores(figures, cells)]
+    if benchmark is not None:
+        sections.insert(0, benchmark_section(benchmark))
     for depth in sorted({cell["depth"] for cell in cells}):
         sections.append(_depth_section(figures, depth, [c for c in cells if c["depth"] == depth], arrays))
     sections.append(_table(cells))
@@ -54,7 +58,7 @@ def write_study(out: Path, results: Mapping[str, Any], arrays: Arrays, command: 
         f"Made by: {command}",
         f"{versions}; {results['device']['kind']}; commit {results['commit'] or 'unknown'}",
     ]
-    lead = [headline(cells), *results["facts"]]
+    lead = [headline(cells) + beside(benchmark), *results["facts"]]
     write_page(page, f"Why a deep {layer.upper()} fails on {dataset}, and what fixes it", lead, sections, footer)
     return page
 
@@ -63,23 +67,23 @@ def headline(cells: Sequence[Mapping[str, Any]]) -> str:
     """The study's finding in one or two sentences: the deepest plain network against the best remedy."""
     depth = max(cell["depth"] for cell in cells)
     deepest = [cell for cell in cells if cell["depth"] == depth]
-    best = max(deepest, key=lambda cell: _rank(cell["score_mean"]))
+    best, metric = max(deepest, key=_rank), _metric(cells)
     plain = next((cell for cell in deepest if cell["remedy"] == "none"), None)
-    said = f"At {depth} layers the best is “{_named(best)}” with test accuracy {_score(best)}."
+    said = f"At {depth} layers the best is “{_named(best)}” with test {metric} {_score(best)}."
     if plain is None or plain is best:
         return said
-    return f"At {depth} layers the plain network reaches {_score(plain)} test accuracy; {_loss_phrase(plain)}. {said}"
+    return f"At {depth} layers the plain network reaches {_score(plain)} test {metric}; {_loss_phrase(plain)}. {said}"
 
 
-def _accuracy(figures: Path, cells: Sequence[Mapping[str, Any]]) -> Section:
-    accuracy, losses = {}, {}
+def _scores(figures: Path, cells: Sequence[Mapping[str, Any]]) -> Section:
+    scores, losses, metric = {}, {}, _metric(cells)
     for remedy in _remedies(cells):
         rows = [cell for cell in cells if cell["remedy"] == remedy]
         depths = np.asarray([cell["depth"] for cell in rows], float)
-        accuracy[remedy] = plots.Line(depths, _column(rows, "score_mean"), _column(rows, "score_std"))
+        scores[remedy] = plots.Line(depths, _column(rows, "score_mean"), _column(rows, "score_std"))
         losses[remedy] = plots.Line(depths, _column(rows, "train_loss"))
     constant = cells[0]["constant_loss"]
-    shown = plots.by_depth(accuracy, ylabel="test accuracy")
+    shown = plots.by_depth(scores, ylabel=f"test {metric}")
     loss = plots.by_depth(losses, ylabel="final training loss", log=True, reference=("constant predictor", constant))
     seeds = len(cells[0]["scores"])
     deepest = [cell for cell in cells if cell["depth"] == max(c["depth"] for c in cells)]
@@ -91,9 +95,9 @@ def _accuracy(figures: Path, cells: Sequence[Mapping[str, Any]]) -> Section:
         f"The best constant predictor has {constant:.3f}; at {depth} layers: {trained}.",
     )
     return Section(
-        "Accuracy and loss by depth",
+        "Accuracy and loss by depth" if metric == "accuracy" else "Scores and loss by depth",
         figures=[
-            FigureBlock(plots.save(shown, figures, "accuracy"), "Test accuracy", sentences[0]),
+            FigureBlock(plots.save(shown, figures, metric.replace(" ", "-")), f"Test {metric}", sentences[0]),
             FigureBlock(plots.save(loss, figures, "loss"), "Final training loss", sentences[1]),
         ],
     )
@@ -144,7 +148,7 @@ def _spectrum_block(figures: Path, depth: int, layer: int, state: str, cells, ar
 
 
 def _table(cells: Sequence[Mapping[str, Any]]) -> Section:
-    header = ("depth", "remedy", "c", "test accuracy", "train loss", "constant", "failed seeds", "seconds")
+    header = ("depth", "remedy", "c", f"test {_metric(cells)}", "train loss", "constant", "failed seeds", "seconds")
     rows = [
         (
             str(cell["depth"]),
@@ -158,7 +162,7 @@ def _table(cells: Sequence[Mapping[str, Any]]) -> Section:
         )
         for cell in cells
     ]
-    return Section("All numbers", ["c is chosen by mean validation accuracy."], Table(header, rows))
+    return Section("All numbers", [f"c is chosen by mean validation {_metric(cells)}."], Table(header, rows))
 
 
 def _layer_sentence(states: Mapping[str, Mapping[str, np.ndarray]], noun: str, backward: bool) -> str:
@@ -208,8 +212,15 @@ def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     return np.asarray([np.nan if row[name] is None else row[name] for row in rows], float)
 
 
-def _rank(score: float | None) -> float:
-    return -np.inf if score is None or np.isnan(score) else score
+def _metric(cells: Sequence[Mapping[str, Any]]) -> str:
+    return cells[0].get("metric", "accuracy").replace("_", " ")
+
+
+def _rank(cell: Mapping[str, Any]) -> float:
+    score = cell["score_mean"]
+    if score is None or np.isnan(score):
+        return -np.inf
+    return score if cell.get("maximise", True) else -score
 
 
 def _named(cell: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
-from jaxgnn.report.training import HEADER, headline, table
+from jaxgnn.report.training import HEADER, benchmark_section, headline, references, table, trained_on
 
 
 def write_several(out: Path, results: Mapping[str, Any], command: str) -> Path:
@@ -24,7 +24,10 @@ def write_several(out: Path, results: Mapping[str, Any], command: str) -> Path:
         "Test score at each run's best validation score, mean ± standard deviation over seeds. The row with the best "
         "mean validation score is chosen."
     )
+    rows += [(*texts, "") for texts in references(results)]
     sections = [Section("All numbers", [said], Table(header, rows))]
+    if "benchmark" in results:
+        sections.append(benchmark_section(results["benchmark"]))
     blocks = [_by_number(figures, results, name) for name in ("depth", "width") if len(_shape(results, name)) > 1]
     if blocks:
         sections.append(
@@ -39,7 +42,7 @@ def write_several(out: Path, results: Mapping[str, Any], command: str) -> Path:
         f"{versions}; {results['device']['kind']}; commit {results['commit'] or 'unknown'}",
     ]
     page = out / "index.html"
-    title = f"{layers} with {depths} layers on {config['data']['dataset']}"
+    title = f"{layers} with {depths} layers on {trained_on(config['data'])}"
     write_page(page, title, [headline(results)], sections, footer)
     return page
 
@@ -67,7 +70,7 @@ def _by_number(figures: Path, results: Mapping[str, Any], name: str) -> FigureBl
         x = np.asarray([row["options"][name] for row in rows], float)
         y, error = (np.asarray([_value(row, f"score_{of}") for row in rows]) for of in ("mean", "std"))
         drawn[label] = plots.Line(x, y, error)
-    metric = results["config"]["data"]["metric"].replace("_", " ")
+    metric = results.get("metric", results["config"]["data"]["metric"]).replace("_", " ")
     svg = plots.save(plots.by_option(drawn, xlabel=name, ylabel=metric), figures, f"by-{name}")
     said = "; ".join(
         f"{label}: " + ", ".join(f"{y:.4f} at {x:g}" for x, y in zip(line.x, line.y, strict=True))

@@ -89,6 +89,12 @@ def print_scores(cells: Sequence[Mapping[str, Any]]) -> None:
     print_table(["depth", *remedies], rows)
 
 
+def print_references(benchmark: Mapping[str, Any]) -> None:
+    """The test scores of a benchmark's predictors that nobody trains, to read a table of scores against."""
+    rows = [(row["name"], f"{row['test']:.4g}") for row in benchmark["references"]]
+    print_table(["untrained", f"test {benchmark['metric'].replace('_', ' ')}"], rows)
+
+
 def _score(cell: Mapping[str, Any]) -> str:
     c = "" if cell["bound_c"] is None else f" (c={cell['bound_c']:g})"
     return f"{mean_and_deviation(cell['score_mean'], cell['score_std'], digits=3)}{c}"
@@ -98,4 +104,5 @@ def mean_and_deviation(mean: float | None, deviation: float | None, *, digits: i
     """mean ± deviation, or that there is none because a seed failed before it was evaluated."""
     if mean is None or deviation is None or not math.isfinite(mean):
         return "none: a seed failed at once"
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    style = f".{digits}f" if mean == 0 or abs(mean) >= 0.5 * 10**-digits else ".1e"  # not 0.000 of what is not 0
+    return f"{mean:{style}} ± {deviation:{style}}"

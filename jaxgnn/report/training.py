@@ -24,7 +24,10 @@ def write_training(
     """
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
-    sections = [Section("All numbers", [_how_chosen(results)], Table(HEADER, table(results)))]
+    rows = [*table(results), *references(results)]
+    sections = [Section("All numbers", [_how_chosen(results)], Table(HEADER, rows))]
+    if "benchmark" in results:
+        sections.append(benchmark_section(results["benchmark"]))
     sections.append(_curves(figures, results, histories))
     if results["layer_norms"]:
         sections.append(_layer_norms(results["layer_norms"]))
@@ -41,7 +44,7 @@ def write_training(
         f"{versions}; {results['device']['kind']}, matmul precision {config['train']['matmul_precision']}; "
         f"commit {results['commit'] or 'unknown'}",
     ]
-    title = f"{model['layer'].upper()} with {model['depth']} layers on {config['data']['dataset']}"
+    title = f"{model['layer'].upper()} with {model['depth']} layers on {trained_on(config['data'])}"
     page = out / "index.html"
     write_page(page, title, [headline(results)], sections, footer)
     return page
@@ -56,6 +59,7 @@ def headline(results: Mapping[str, Any]) -> str:
     return (
         f"Test {metric} {_score(row, 'score')} over {seeds} seeds{at}; training loss "
         f"{_number(row['train_loss'])}, the best constant predictor's {results['constant_loss']:.4f}.{failed}"
+        f"{beside(results.get('benchmark'))}"
     )
 
 
@@ -71,6 +75,35 @@ def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         for i, row in enumerate(results["rows"])
     ]
+
+
+def references(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Of a benchmark, a row under HEADER for each predictor that nobody trains; none of a data set."""
+    rows = results["benchmark"]["references"] if "benchmark" in results else ()
+    return [(row["name"], _number(row["test"]), _number(row["val"]), "", "") for row in rows]
+
+
+def benchmark_section(benchmark: Mapping[str, Any]) -> Section:
+    """What was made, and the predictors that nobody trains on every split."""
+    header = ("predictor", "training", "validation", "test")
+    rows = [
+        (row["name"], *(_number(row[split]) for split in ("train", "val", "test"))) for row in benchmark["references"]
+    ]
+    said = f"Predictors that nobody trains, by {benchmark['metric'].replace('_', ' ')}."
+    return Section("The benchmark", [*benchmark["facts"], said], Table(header, rows))
+
+
+def beside(benchmark: Mapping[str, Any] | None) -> str:
+    """The constant predictor's and the oracle's test scores in a sentence, after a space; none without a benchmark."""
+    if benchmark is None:
+        return ""
+    rows = benchmark["references"]
+    return f" Constant predictor {_number(rows[0]['test'])}, oracle {_number(rows[-1]['test'])}."
+
+
+def trained_on(config: Mapping[str, Any]) -> str:
+    """The benchmark's or the data set's name."""
+    return config.get("task") or config["dataset"]
 
 
 def _how_chosen(results: Mapping[str, Any]) -> str:
@@ -134,7 +167,7 @@ def _layer_norms(rows: Sequence[Mapping[str, Any]]) -> Section:
 
 
 def _metric(results: Mapping[str, Any]) -> str:
-    return results["config"]["data"]["metric"].replace("_", " ")
+    return results.get("metric", results["config"]["data"]["metric"]).replace("_", " ")
 
 
 def _list(row: Mapping[str, Any]) -> str:

@@ -1,5 +1,9 @@
 """What is learnt: batches with a loss, and an evaluation on each split."""
 
+from jaxgnn.tasks.benchmark import Benchmark as Benchmark
+from jaxgnn.tasks.benchmark import Reference as Reference
+from jaxgnn.tasks.benchmarks import BENCHMARKS as BENCHMARKS
+from jaxgnn.tasks.benchmarks import benchmark as benchmark
 from jaxgnn.tasks.edge_regression import EdgeRegression as EdgeRegression
 from jaxgnn.tasks.edge_regression import edge_regression as edge_regression
 from jaxgnn.tasks.graph_classification import graph_classification as graph_classification
@@ -7,6 +11,7 @@ from jaxgnn.tasks.graph_properties import GraphProperties as GraphProperties
 from jaxgnn.tasks.graph_properties import graph_properties as graph_properties
 from jaxgnn.tasks.graph_transfer import graph_transfer as graph_transfer
 from jaxgnn.tasks.graph_transfer import transfer_pairs as transfer_pairs
+from jaxgnn.tasks.ising import lrim as lrim
 from jaxgnn.tasks.link_prediction import LinkPrediction as LinkPrediction
 from jaxgnn.tasks.link_prediction import link_prediction as link_prediction
 from jaxgnn.tasks.many_graphs import GraphBatch as GraphBatch

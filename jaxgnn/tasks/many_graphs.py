@@ -163,22 +163,43 @@ class ManyGraphs:
 
         rows = 1 if self.level == "graph" else self.graphs.num_nodes
         logits = jax.lax.map(logits_of, places).reshape(batches * self.batch_size * rows, self.out)
-        losses, scores, start = [], [], 0
-        for split in splits:
-            stop = start + split.shape[0] * rows
+        ends = np.cumsum([split.shape[0] * rows for split in splits])
+        return self._metrics(
+            [logits[stop - split.shape[0] * rows : stop] for split, stop in zip(splits, ends, strict=True)]
+        )
+
+    def metrics(self, predictions: Float[Array, "G ..."]) -> Metrics:
+        """Losses and scores of predictions for every graph [G, out], or for all its nodes [G, n_max, out]."""
+        predictions = jnp.asarray(predictions)
+        shape = (*self.features.shape[: 1 if self.level == "graph" else 2], self.out)
+        if predictions.shape != shape:
+            raise ValueError(f"predictions has shape {predictions.shape}: {list(shape)} is needed")
+        splits = (self.train, self.val, self.test)
+        return self._metrics([predictions[jnp.asarray(split)].reshape(-1, self.out) for split in splits])
+
+    def _metrics(self, logits: list[Float[Array, "rows out"]]) -> Metrics:
+        """Losses and scores of the logits of each split's rows."""
+        losses, scores = [], []
+        for split, found in zip((self.train, self.val, self.test), logits, strict=True):
+            split = jnp.asarray(split)
             targets, mask = self._targets(split, jnp.ones(split.shape, bool))
-            losses.append(loss_value(self.kind, logits[start:stop], targets, mask))
-            scores.append(score_value(self.metric, logits[start:stop], targets, mask))
-            start = stop
+            losses.append(loss_value(self.kind, found, targets, mask))
+            scores.append(score_value(self.metric, found, targets, mask))
         train, val, test = scores
         return Metrics(losses[0], train, val, test, losses[1])
 
+    def training_targets(self) -> Num[np.ndarray, "rows ..."]:
+        """Targets of the training graphs, or of their nodes that count."""
+        return self._training(self.targets)
+
     def constant_loss(self) -> float:
         """Training loss of the best constant predictor: class frequencies, the mean ("mse") or the median ("mae")."""
+        present = None if self.present is None else self._training(self.present)
+        return constant_loss(self.kind, self.training_targets(), present=present)
+
+    def _training(self, array: Any) -> np.ndarray:
         train = np.asarray(self.train)
-        counted = ... if self.level == "graph" else np.asarray(self._counted_nodes(train))
-        targets, present = (None if a is None else np.asarray(a)[train][counted] for a in (self.targets, self.present))
-        return constant_loss(self.kind, targets, present=present)
+        return np.asarray(array)[train][... if self.level == "graph" else np.asarray(self._counted_nodes(train))]
 
     def _first(self) -> GraphBatch:
         places = np.arange(self.batch_size)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import jaxgnn as jg
-from jaxgnn.commands.setting import DataConfig, ModelConfig, named_values
+from jaxgnn.commands.setting import ModelConfig, named_values
+from jaxgnn.commands.task_setting import TaskConfig
 from jaxgnn.commands.train import RunConfig, TrainConfig, Training
 from jaxgnn.host import memory
 from jaxgnn.layers import LAYERS
@@ -27,7 +28,7 @@ def unmeasured(monkeypatch):
 
 def make(tmp_path, *, model=None, runs=None, source=None):
     return Training(
-        DataConfig(dataset="karate", **(source or {})),
+        TaskConfig(dataset="karate", **(source or {})),
         ModelConfig(**({"depth": 1, "width": 4} | (model or {}))),
         TrainConfig(steps=3),
         RunConfig(**({"seeds": 2} | (runs or {}))),
@@ -90,11 +91,11 @@ def test_the_options_are_those_of_the_model():
 @pytest.mark.parametrize("option", ["features", "rewiring", "metric", "class_weights"])
 def test_an_unknown_word_is_refused(option):
     with pytest.raises(ValueError, match=rf"^{option}='x' is not known: allowed are "):
-        DataConfig(**{option: "x"})
+        TaskConfig(**{option: "x"})
 
 
 def test_features_are_divided_by_their_sum_or_taken_as_they_are():
-    row, raw = (DataConfig(dataset="csbm", features=features).task(None) for features in ("row", "raw"))
+    row, raw = (TaskConfig(dataset="csbm", features=features).problem(None) for features in ("row", "raw"))
     np.testing.assert_allclose(np.abs(row.x).sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_array_equal(raw.x, jg.load_dataset("csbm").x)
     assert np.abs(raw.x).sum(axis=1).min() > 2
@@ -104,7 +105,7 @@ def test_features_are_divided_by_their_sum_or_taken_as_they_are():
 def test_the_command_and_python_give_the_same_bits(tmp_path):
     """With Python's own default of the features, which is no other than the command's."""
     training = Training(
-        DataConfig(dataset="csbm"), ModelConfig(depth=2, width=4), TrainConfig(steps=5), RunConfig(seeds=2), tmp_path
+        TaskConfig(dataset="csbm"), ModelConfig(depth=2, width=4), TrainConfig(steps=5), RunConfig(seeds=2), tmp_path
     )
     (point,) = training.run()
     ds = jg.load_dataset("csbm")
@@ -129,20 +130,20 @@ def test_the_command_and_python_give_the_same_bits(tmp_path):
 
 def test_the_graph_is_rewired_before_it_is_normalised(karate):
     plain, fosr = (
-        DataConfig(dataset="karate", normalisation="row", rewiring=r, rewired=4).task(None).graph.propagation.dense()
+        TaskConfig(dataset="karate", normalisation="row", rewiring=r, rewired=4).problem(None).graph.propagation.dense()
         for r in ("none", "fosr")
     )
     assert ((fosr != 0) & (plain == 0)).sum() == 2 * 4  # both directions
     assert ((fosr == 0) & (plain != 0)).sum() == 0
     for P in (plain, fosr):
         np.testing.assert_allclose(P.sum(axis=1), 1, rtol=1e-6)
-    loopless = DataConfig(dataset="karate", loops=False).task(None).graph.propagation.dense()
+    loopless = TaskConfig(dataset="karate", loops=False).problem(None).graph.propagation.dense()
     assert not np.diag(loopless).any()
     assert np.diag(plain).all()
 
 
 def test_metric_weights_and_hops_reach_the_task():
-    task = DataConfig(dataset="karate", metric="roc_auc", class_weights="balanced").task(3)
+    task = TaskConfig(dataset="karate", metric="roc_auc", class_weights="balanced").problem(3)
     assert task.metric == "roc_auc"
     labels = np.asarray(task.labels)[np.asarray(task.train_mask)]
     np.testing.assert_allclose(task.class_weights * np.bincount(labels), len(labels) / 2)  # equal sums
@@ -255,7 +256,7 @@ def test_a_page_without_a_finite_number_is_still_written(tmp_path, unmeasured):
 def test_what_was_recorded_is_written_and_shown(tmp_path):
     options = {"seeds": 2, "record_every": 10, "seed": 3}
     training = Training(
-        DataConfig(dataset="karate"),
+        TaskConfig(dataset="karate"),
         ModelConfig(depth=2, width=4),
         TrainConfig(steps=20),
         RunConfig(**options),

@@ -12,9 +12,9 @@ import jaxgnn as jg
 from jaxgnn.analysis.landscape import hessian_extremes, landscape
 from jaxgnn.commands.check import CheckConfig
 from jaxgnn.commands.probe import ProbeConfig
-from jaxgnn.commands.setting import DataConfig
 from jaxgnn.commands.spectrum import SpectrumConfig
 from jaxgnn.commands.study import StudyConfig
+from jaxgnn.commands.task_setting import TaskConfig
 from jaxgnn.commands.train import RunConfig
 from jaxgnn.data import csbm, power_law
 from jaxgnn.data.planted import Planted
@@ -171,7 +171,7 @@ def named(kind):
 
 
 CONFIGS = {
-    kind.__name__: kind for kind in (StudyConfig, SpectrumConfig, ProbeConfig, RunConfig, DataConfig, CheckConfig)
+    kind.__name__: kind for kind in (StudyConfig, SpectrumConfig, ProbeConfig, RunConfig, TaskConfig, CheckConfig)
 }
 RULES = {
     kind.__name__: kind
@@ -216,7 +216,19 @@ TAKEN |= {
     "kolmogorov_smirnov": ["tolerance"],
     "moment_square": ["order"],
 }
-UNSET = {"hidden", "nu", "attention_dim", "remove_above", "max_degree", "width", "sources", "certify", "bandwidth"}
+UNSET = {
+    "task",
+    "input_dropout",
+    "hidden",
+    "nu",
+    "attention_dim",
+    "remove_above",
+    "max_degree",
+    "width",
+    "sources",
+    "certify",
+    "bandwidth",
+}
 UNSET |= {"tolerance", "stop", "size", "cores"}
 LISTS = {"shape", "sizes", "depths", "bound_c", "at", "widths", "sources"}  # a list of numbers is one of them
 FLAGS = {"use_bias", "concat", "share_weights", "learn_eps", "bias", "trained", "tensorboard", "certify"}
