@@ -14,7 +14,7 @@ class Short(NamedTuple):
 
 
 _DATASET = "a name that `jaxgnn data list` shows, or the path of your own [csbm]"
-_TASK = "a benchmark in its place, made from nothing: lrim, ring_transfer, graph_transfer"
+_TASK = "a benchmark in its place, made from nothing: lrim, bottlenecks, ring_transfer, graph_transfer, ..."
 _LAYER = "gcn, mlp, gat, gatv2, gin, sage, gated_gcn, gcnii, sgc, appnp, cheb, a_dgn, grand, graphcon, g2 [gcn]"
 _RESIDUAL = "none, identity, scaled, initial, gated, weighted, graphcon, gradient_gating, ssm"
 _BOUND = "of every layer's matrix: none, frobenius, spectral, row, column, orthogonal, ... [none]"
@@ -56,7 +56,6 @@ SHORT: Mapping[str, Short] = {
             "width": "features of every layer [64]",
             "residual": _RESIDUAL,
             "bound": _BOUND,
-            "dropout": "rate on every layer's input [0.0]",
             "learning-rate": "of the optimiser [0.005]",
             "steps": "updates of every run [200]",
             "seeds": "number of runs [10]",

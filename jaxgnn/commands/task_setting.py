@@ -10,7 +10,7 @@ from jaxgnn.network.model import DeepGNN
 from jaxgnn.tasks import BENCHMARKS, Benchmark, ManyGraphs, benchmark
 
 # Options of a benchmark that are several numbers.
-_LISTS = ("sizes", "evaluation_sizes")
+_LISTS = ("sizes", "evaluation_sizes", "communities", "bridges")
 _OF_DATASET = ("dataset", "split", "loops", "features", "rewiring", "rewired", "metric", "class_weights")
 
 
@@ -20,7 +20,7 @@ class TaskConfig(DataConfig):
 
     Attributes:
       task: a benchmark in place of a data set, made from nothing, with its constant predictor and its oracle: lrim,
-        ring_transfer or graph_transfer.
+        bottlenecks, graph_properties, ring_transfer or graph_transfer.
       task_options: its options, name=value,...: alpha=2,side=16 of lrim, for example.
     """
 

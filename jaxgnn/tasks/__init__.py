@@ -4,6 +4,7 @@ from jaxgnn.tasks.benchmark import Benchmark as Benchmark
 from jaxgnn.tasks.benchmark import Reference as Reference
 from jaxgnn.tasks.benchmarks import BENCHMARKS as BENCHMARKS
 from jaxgnn.tasks.benchmarks import benchmark as benchmark
+from jaxgnn.tasks.distances import bottlenecks as bottlenecks
 from jaxgnn.tasks.edge_regression import EdgeRegression as EdgeRegression
 from jaxgnn.tasks.edge_regression import edge_regression as edge_regression
 from jaxgnn.tasks.graph_classification import graph_classification as graph_classification

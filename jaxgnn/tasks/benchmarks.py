@@ -10,6 +10,8 @@ import numpy as np
 from jaxgnn.host.options import check_known
 from jaxgnn.host.spelling import meant
 from jaxgnn.tasks.benchmark import Benchmark, constant_prediction, make_benchmark, single_graph
+from jaxgnn.tasks.distances import bottlenecks, properties_benchmark
+from jaxgnn.tasks.graph_properties import graph_properties
 from jaxgnn.tasks.graph_transfer import graph_transfer, transfer_graph
 from jaxgnn.tasks.ising import lrim
 from jaxgnn.tasks.ring_transfer import ring_transfer
@@ -20,7 +22,7 @@ _OF_NETWORK = ("normalisation", "hops")  # what the network's options say, not t
 def benchmark(name: str, **options: Any) -> Benchmark:
     """A benchmark by name, with the options of the function of this name.
 
-    lrim, ring_transfer and graph_transfer; `jaxgnn train --task NAME --task-options alpha=2,side=16` is one of them.
+    They are those of BENCHMARKS; `jaxgnn train --task NAME --task-options alpha=2,side=16` is one of them.
 
     Raises ValueError, naming what may have been meant, for a name or option that is not known, and as that function.
     """
@@ -92,6 +94,8 @@ def _entry(make: Callable[..., Benchmark], described: Callable[..., Any] | None 
 BENCHMARKS: Mapping[str, _Entry] = MappingProxyType(
     {
         "lrim": _entry(lrim),
+        "bottlenecks": _entry(bottlenecks),
+        "graph_properties": _entry(properties_benchmark, graph_properties),
         "ring_transfer": _entry(_ring_transfer, ring_transfer),
         "graph_transfer": _entry(_graph_transfer, graph_transfer),
     }

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxgnn.data.random_graphs import Disconnected, RandomGraphs, random_graphs, shortest_paths
+from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.normalisation import Normalisation
 from jaxgnn.graphs.prepare import prepare
 from jaxgnn.host.options import check_known, check_whole, checked_list
@@ -139,12 +140,12 @@ def graph_properties(
     for rng, part, of_split in zip(streams, split, (sizes, others, others), strict=True):
         drawn.append(random_graphs(rng, np.resize(of_split, len(part)).tolist(), disconnected=disconnected))
         sources = [int(rng.integers(len(A))) for A in drawn[-1].adjacency]
-        xs.append([_features(rng, len(A), s) for A, s in zip(drawn[-1].adjacency, sources, strict=True)])
+        xs.append([source_features(rng, len(A), s) for A, s in zip(drawn[-1].adjacency, sources, strict=True)])
         targets.append([property_of(A, target, x) for A, x in zip(drawn[-1].adjacency, xs[-1], strict=True)])
 
     maximum = max(float(y.max()) for y in targets[0])
     scale = maximum if normalise else 1.0
-    graphs = [_prepared(A, normalisation, hops) for part in drawn for A in part.adjacency]
+    graphs = [prepared_graph(A, normalisation, hops) for part in drawn for A in part.adjacency]
     task = many_graphs(
         graphs,
         [x for part in xs for x in part],
@@ -155,7 +156,7 @@ def graph_properties(
         loss="mse",
         metric=metric,
     )
-    raw = _constant([np.concatenate([y.ravel() for y in part]) for part in targets])
+    raw = constant_predictor([np.concatenate([y.ravel() for y in part]) for part in targets])
     normalised = ConstantPredictor(raw.prediction / maximum, *(mse / maximum**2 for mse in raw[1:]))
     train, val, test = (_facts(part, ys) for part, ys in zip(drawn, targets, strict=True))
     return GraphProperties(task, target, normalise, maximum, train, val, test, raw, normalised)
@@ -173,16 +174,19 @@ def property_of(A: Bool[np.ndarray, "n n"], target: str, x: Float[np.ndarray, "n
     return d.max(axis=1, keepdims=True) if target == "eccentricity" else d.max(keepdims=True)[0]
 
 
-def _features(rng: np.random.Generator, n: int, source: int) -> Float[np.ndarray, "n 2"]:
+def source_features(rng: np.random.Generator, n: int, source: int) -> Float[np.ndarray, "n 2"]:
+    """The source node, one-hot, and a number uniform on [0, 1]."""
     return np.stack([np.arange(n) == source, rng.random(n)], axis=1).astype(np.float32)
 
 
-def _prepared(A: Bool[np.ndarray, "n n"], normalisation: Normalisation, hops: int | None):
+def prepared_graph(A: Bool[np.ndarray, "n n"], normalisation: Normalisation, hops: int | None) -> Graph:
+    """The graph of a symmetric adjacency matrix."""
     receivers, senders = np.nonzero(A)
     return prepare(senders=senders, receivers=receivers, num_nodes=len(A), normalisation=normalisation, hops=hops)
 
 
-def _constant(targets: list[np.ndarray]) -> ConstantPredictor:
+def constant_predictor(targets: list[np.ndarray]) -> ConstantPredictor:
+    """The mean of the first of three splits' targets, and its errors."""
     mean = float(targets[0].mean())
     train, val, test = (float(np.mean(np.square(y - mean))) for y in targets)
     return ConstantPredictor(mean, train, val, test)
