@@ -68,7 +68,7 @@ class StudyConfig:
       dataset: a name that `jaxgnn data list` shows; csbm and karate need no file.
       split: "public" or "geom:0" to "geom:9"; by default the data set's first.
       task: a benchmark in place of a data set, made from nothing, with its constant predictor and its oracle: lrim,
-        bottlenecks, graph_properties, ring_transfer or graph_transfer. What is probed is its first training graph.
+        bottlenecks, graph_properties, roads, ring_transfer or graph_transfer. Its first training graph is probed.
       task_options: its options, name=value,...: alpha=2,side=16 of lrim, for example.
       layer: the graph layer.
       depths: numbers of layers.

@@ -20,7 +20,7 @@ class TaskConfig(DataConfig):
 
     Attributes:
       task: a benchmark in place of a data set, made from nothing, with its constant predictor and its oracle: lrim,
-        bottlenecks, graph_properties, ring_transfer or graph_transfer.
+        bottlenecks, graph_properties, roads, ring_transfer or graph_transfer.
       task_options: its options, name=value,...: alpha=2,side=16 of lrim, for example.
     """
 

@@ -6,6 +6,7 @@ from jaxgnn.data.generators import csbm, karate
 from jaxgnn.data.load import DATASETS, DatasetInfo, describe, fetch, load_dataset
 from jaxgnn.data.peptides import Peptides, load_peptides
 from jaxgnn.data.power_law import power_law
+from jaxgnn.data.roads import roads
 from jaxgnn.data.transforms import largest_component, row_normalise
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "load_dataset",
     "load_peptides",
     "power_law",
+    "roads",
     "row_normalise",
 ]

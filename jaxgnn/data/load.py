@@ -27,6 +27,7 @@ from jaxgnn.data.files import (
 from jaxgnn.data.generators import csbm, karate
 from jaxgnn.data.own_files import load_own
 from jaxgnn.data.power_law import power_law
+from jaxgnn.data.roads import roads
 
 Status = Literal["embedded", "in JAXGNN_DATA", "cached", "downloadable", "jaxgnn data fetch"]
 
@@ -57,7 +58,7 @@ class DatasetInfo(NamedTuple):
 
 
 def _sources() -> dict[str, Source]:
-    generators = {"csbm": csbm, "karate": karate, "power_law": power_law}
+    generators = {"csbm": csbm, "karate": karate, "power_law": power_law, "roads": roads}
     sources = {name: Source("generator", ("default",), load) for name, load in generators.items()}
     for kind, names, splits, load, files in (
         ("planetoid", planetoid.NAMES, planetoid.SPLITS, planetoid.load_planetoid, planetoid.planetoid_files),
@@ -80,7 +81,8 @@ def load_dataset(name: str, split: str | None = None, **options: Any) -> Dataset
     """A data set by name, or from a file or folder; upper case and "-" for "_" are allowed, None is the default split.
 
     The default split is "public" for cora, citeseer and pubmed, "geom:0" for the other files and "default"
-    for csbm, power_law and karate. Only csbm and power_law take options, those of the functions of these names.
+    for csbm, power_law, roads and karate. Only csbm, power_law and roads take options, those of the functions of these
+    names.
     A path (a name with "/" or that ends in ".npz") is read as `jaxgnn.data.own_files` says, and has its own split.
 
     Raises:

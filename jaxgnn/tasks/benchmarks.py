@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgnn.data.roads import roads
 from jaxgnn.host.options import check_known
 from jaxgnn.host.spelling import meant
 from jaxgnn.tasks.benchmark import Benchmark, constant_prediction, make_benchmark, single_graph
@@ -15,6 +16,7 @@ from jaxgnn.tasks.graph_properties import graph_properties
 from jaxgnn.tasks.graph_transfer import graph_transfer, transfer_graph
 from jaxgnn.tasks.ising import lrim
 from jaxgnn.tasks.ring_transfer import ring_transfer
+from jaxgnn.tasks.road_classes import roads_benchmark
 
 _OF_NETWORK = ("normalisation", "hops")  # what the network's options say, not the benchmark's
 
@@ -95,6 +97,7 @@ BENCHMARKS: Mapping[str, _Entry] = MappingProxyType(
     {
         "lrim": _entry(lrim),
         "bottlenecks": _entry(bottlenecks),
+        "roads": _entry(roads_benchmark, roads),
         "graph_properties": _entry(properties_benchmark, graph_properties),
         "ring_transfer": _entry(_ring_transfer, ring_transfer),
         "graph_transfer": _entry(_graph_transfer, graph_transfer),
