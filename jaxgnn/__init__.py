@@ -2,7 +2,8 @@
 
 Graphs: `prepare`, `load_dataset`, `fosr`, `sdrf`. Networks: `DeepGNN`, `StateSpace`, `layers`. Training: `train`,
 `sweep`, `make_train`, `TrainConfig`, `tasks`, `scale`. Measures: `probe`, `backward_analysis`, `measures`. Jacobians:
-`jacobian`, `lyapunov`, `sensitivity`. Theorems: `theory`. Each is imported when it is first used.
+`jacobian`, `lyapunov`, `sensitivity`, `influence`, `mixing`. Theorems: `theory`. Each is imported when it is first
+used.
 """
 
 import sys

@@ -28,8 +28,10 @@ from .host.cores import use_cores as use_cores
 from .jacobian import Density as Density
 from .jacobian import Extremes as Extremes
 from .jacobian import LayerJacobian as LayerJacobian
+from .jacobian import influence as influence
 from .jacobian import jacobian as jacobian
 from .jacobian import lyapunov as lyapunov
+from .jacobian import mixing as mixing
 from .jacobian import sensitivity as sensitivity
 from .network import edits as edits
 from .network.adapters import adapt as adapt

@@ -234,4 +234,5 @@ def test_every_entry_is_in_the_table():
     assert names - OTHERS == TABLE.keys()
     room = sys.modules["jaxgnn.jacobian"]
     functions = {name for name in dir(room) if inspect.isfunction(getattr(room, name))}
-    assert functions == LAWS | {"jacobian", "lyapunov", "sensitivity", "sensitivity_bound"}
+    # Every scale of `influence` is in tests/jacobian/test_influence.py.
+    assert functions == LAWS | {"jacobian", "lyapunov", "sensitivity", "sensitivity_bound", "influence", "mixing"}

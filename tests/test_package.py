@@ -25,6 +25,8 @@ PROMISED = {
         "jacobian",
         "lyapunov",
         "sensitivity",
+        "influence",
+        "mixing",
         "train",
         "sweep",
         "make_train",

@@ -1,5 +1,9 @@
 from jaxgnn.jacobian.density import Density as Density
 from jaxgnn.jacobian.extremes import Extremes as Extremes
+from jaxgnn.jacobian.influence import Influence as Influence
+from jaxgnn.jacobian.influence import Mixing as Mixing
+from jaxgnn.jacobian.influence import influence as influence
+from jaxgnn.jacobian.influence import mixing as mixing
 from jaxgnn.jacobian.kronecker import Factors as Factors
 from jaxgnn.jacobian.operator import LayerJacobian as LayerJacobian
 from jaxgnn.jacobian.operator import jacobian as jacobian

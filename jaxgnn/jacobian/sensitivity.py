@@ -103,7 +103,9 @@ def sensitivity(
     check_whole("seed", seed, least=0)
     if h.ndim != 2 or h.shape[0] != n or not jnp.issubdtype(h.dtype, jnp.floating):
         raise ValueError(f"h is {h.dtype} {h.shape}: allowed are floating-point features [{n}, d] of the graph's nodes")
-    nodes = _sources(sources, n, seed, np.arange(n) if graph.node_mask is None else np.flatnonzero(graph.node_mask))
+    nodes = chosen_nodes(
+        "sources", sources, n, seed, np.arange(n) if graph.node_mask is None else np.flatnonzero(graph.node_mask)
+    )
     with precision(h.dtype):
         shape = jax.eval_shape(lambda h: f(h), h).shape
         if len(shape) != 2 or shape[0] != n:
@@ -149,7 +151,7 @@ def sensitivity_bound(
         if not ((numbers >= 0) & np.isfinite(numbers)).all():
             raise ValueError(f"{name}={numbers}: allowed are finite numbers of 0 and more")
     n = A.shape[0]
-    nodes = _sources(sources, n, 0, np.arange(n))
+    nodes = chosen_nodes("sources", sources, n, 0, np.arange(n))
     Y = np.zeros((n, nodes.size))
     Y[nodes, np.arange(nodes.size)] = 1.0
     exponents = np.zeros(nodes.size, np.int64)
@@ -188,18 +190,22 @@ def _norms(f, h, sources, norm: str):
     return jax.lax.map(of_source, sources)
 
 
-def _sources(sources: Any, n: int, seed: int, real: np.ndarray) -> np.ndarray:
-    if sources is None:
+def chosen_nodes(option: str, chosen: Any, n: int, seed: int, real: np.ndarray) -> Int[np.ndarray, "s"]:
+    """Node numbers: all of `real`, so many of them drawn without repetition, or those that are listed.
+
+    Raises ValueError, naming the option, for what is none of these and for nodes that are not there.
+    """
+    if chosen is None:
         return real.astype(np.int32)
-    nodes = np.asarray(sources)
+    nodes = np.asarray(chosen)
     if not np.issubdtype(nodes.dtype, np.integer) or nodes.ndim > 1:
-        raise ValueError(f"sources={sources!r}: allowed are node numbers [s] or how many of them")
+        raise ValueError(f"{option}={chosen!r}: allowed are node numbers [s] or how many of them")
     if nodes.ndim == 0:
         if not 0 <= nodes <= real.size:
-            raise ValueError(f"sources={int(nodes)}: a graph of {real.size} nodes has 0 to {real.size} of them")
+            raise ValueError(f"{option}={int(nodes)}: a graph of {real.size} nodes has 0 to {real.size} of them")
         nodes = np.sort(np.random.default_rng(seed).choice(real, int(nodes), replace=False))
     if nodes.size and not (nodes.min() >= 0 and nodes.max() < n):
-        raise ValueError(f"sources {nodes.min()} to {nodes.max()}: a graph of {n} nodes has nodes 0 to {n - 1}")
+        raise ValueError(f"{option} {nodes.min()} to {nodes.max()}: a graph of {n} nodes has nodes 0 to {n - 1}")
     return nodes.astype(np.int32)
 
 

@@ -11,7 +11,7 @@ from jaxgnn.analysis.probe import Trace
 from jaxgnn.data import saved
 from jaxgnn.data.errors import DataError
 from jaxgnn.host.storage import environment
-from jaxgnn.jacobian import Density, Extremes, Lyapunov, Sensitivity, Statistics
+from jaxgnn.jacobian import Density, Extremes, Influence, Lyapunov, Mixing, Sensitivity, Statistics
 from jaxgnn.jacobian.density import Estimate
 from jaxgnn.network.described import differences, foreign, made
 from jaxgnn.tasks.task import Metrics
@@ -20,7 +20,9 @@ from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.recorder import Record, Sample
 from jaxgnn.training.result import FeatureRule, Origin, TrainResult
 
-KINDS = (TrainResult, Record, Trace, Backward, Extremes, Density, Lyapunov, Sensitivity, Statistics)
+KINDS = (
+    *(TrainResult, Record, Trace, Backward, Extremes, Density, Lyapunov, Sensitivity, Influence, Mixing, Statistics),
+)
 _PARTS = (Metrics, Sample, Sizes, Estimate)
 _RECORDS = {kind.__name__: kind for kind in (*KINDS, *_PARTS)}
 _VALUES = "values"

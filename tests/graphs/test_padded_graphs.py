@@ -124,6 +124,16 @@ def test_sensitivity_has_no_sources_in_padding(graphs):
         jg.sensitivity(lambda h: h, x, graph, sources=N + 1)
 
 
+def test_influence_has_no_nodes_in_padding(graphs):
+    alone, padded = (
+        jg.influence(lambda h, P=graph.propagation: jnp.tanh(P @ h), np.pad(x, ((0, 0), (0, 1)))[:, :D], graph)
+        for graph, x in graphs_and_features(graphs.directed(), fill=0.0)
+    )
+    np.testing.assert_array_equal(padded.nodes, np.arange(N))
+    assert padded.population == N
+    np.testing.assert_allclose(padded.by_node, alone.by_node, rtol=0, atol=1e-12)
+
+
 def test_geometry_and_gap_are_those_of_the_graph(graphs):
     edges = graphs.several_components() | {"num_nodes": 40}  # more lone nodes, and below them more padding than edges
     s, r = (np.asarray(edges[end], np.int32) for end in ("senders", "receivers"))

@@ -198,6 +198,8 @@ TAKEN |= {
     "start_process": ["coordinator", "processes", "process", "heartbeat"],
     "lyapunov": ["k", "seed"],
     "sensitivity": ["sources", "norm", "seed"],
+    "influence": ["nodes", "norm", "seed"],
+    "mixing": ["nodes", "norm", "seed"],
     "extremes": ["k", "which", "max_products", "certify"],
     "outer_eigenvalues": ["k"],
     "singular_values": ["method"],
@@ -231,6 +233,7 @@ UNSET = {
 }
 UNSET |= {"tolerance", "stop", "size", "cores"}
 LISTS = {"shape", "sizes", "depths", "bound_c", "at", "widths", "sources"}  # a list of numbers is one of them
+NODES = {("nodes", "influence"), ("nodes", "mixing")}
 FLAGS = {"use_bias", "concat", "share_weights", "learn_eps", "bias", "trained", "tensorboard", "certify"}
 FLAGS |= {"residual", "project"}
 REAL = {"eps", "beta", "negative_slope", "scale", "strength", "remove_above"}
@@ -261,6 +264,7 @@ def makers():
     made["start_process"] = partial(start_process, coordinator="127.0.0.1:1", processes=2, process=1)
     made["lyapunov"] = partial(jg.lyapunov, lambda h, _: h, h, np.arange(2))
     made["sensitivity"] = partial(jg.sensitivity, jnp.sin, h, graph, sources=2)
+    made |= {name: partial(getattr(jg, name), jnp.sin, h, graph, nodes=2) for name in ("influence", "mixing")}
     made["statistics"] = partial(J.statistics, method="lanczos")
     made |= {name: getattr(J, name) for name in TAKEN if name not in made and hasattr(J, name)}
     model, law = jg.DeepGNN(), linear_layer_law(np.eye(2), shape=(2, 2), variance=1.0)
@@ -276,11 +280,11 @@ def makers():
 def is_right(kind, option, value):
     """Whether a value of the table is one of the option's all the same."""
     if value is None:
-        return option in UNSET
+        return option in UNSET or (option, kind) in NODES
     if value is True:
         return option in FLAGS
     if isinstance(value, list | np.ndarray):
-        return option in LISTS
+        return option in LISTS or (option, kind) in NODES
     if value is len:
         return option == "kernel_init"
     if value in (-1, 2.5) and (option in REAL or (option, kind) in (("alpha", "GraphCON"), ("gamma", kind))):

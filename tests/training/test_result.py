@@ -284,6 +284,8 @@ def measured(task):
     yield from (J.extremes(3), J.extremes(3, which="smallest"), J.density(probes=2, steps=8), J.statistics())
     yield jg.lyapunov(*MODEL.scan_fn(params, task.graph, task.x), k=2)
     yield jg.sensitivity(*MODEL.layer_fn(params, task.graph, task.x, layer=1), task.graph, sources=[0, 5])
+    yield jg.influence(*MODEL.layer_fn(params, task.graph, task.x, layer=1), task.graph, nodes=3)
+    yield jg.mixing(lambda x: jax.numpy.sin(x)[:2, 0], task.x, task.graph, nodes=1)
 
 
 def test_measurements_come_back(task, tmp_path, result):
