@@ -32,6 +32,7 @@ from .jacobian import influence as influence
 from .jacobian import jacobian as jacobian
 from .jacobian import lyapunov as lyapunov
 from .jacobian import mixing as mixing
+from .jacobian import selective_sensitivity as selective_sensitivity
 from .jacobian import sensitivity as sensitivity
 from .network import edits as edits
 from .network.adapters import adapt as adapt

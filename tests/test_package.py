@@ -24,6 +24,7 @@ PROMISED = {
         "backward_analysis",
         "jacobian",
         "lyapunov",
+        "selective_sensitivity",
         "sensitivity",
         "influence",
         "mixing",

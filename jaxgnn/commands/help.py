@@ -14,7 +14,7 @@ class Short(NamedTuple):
 
 
 _DATASET = "a name that `jaxgnn data list` shows, or the path of your own [csbm]"
-_TASK = "a benchmark in its place, made from nothing: lrim, bottlenecks, roads, ring_transfer, ..."
+_TASK = "a benchmark in its place, made from nothing: lrim, bottlenecks, recall, roads, ring_transfer, ..."
 _LAYER = "gcn, mlp, gat, gatv2, gin, sage, gated_gcn, gcnii, sgc, appnp, cheb, a_dgn, grand, graphcon, g2 [gcn]"
 _RESIDUAL = "none, identity, scaled, initial, gated, weighted, graphcon, gradient_gating, ssm"
 _BOUND = "of every layer's matrix: none, frobenius, spectral, row, column, orthogonal, ... [none]"

@@ -17,7 +17,7 @@ import tyro
 from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import label, summary
 from jaxgnn.commands.study_cell import arrays_of_cell, spectrum_said
-from jaxgnn.commands.task_setting import check_task, fitted, made, recorded, subject
+from jaxgnn.commands.task_setting import check_task, fitted, made, measured, recorded, subject
 from jaxgnn.data import load_dataset
 from jaxgnn.graphs.connectivity import components, second_eigenvalue
 from jaxgnn.graphs.normalisation import Normalisation
@@ -36,6 +36,7 @@ from jaxgnn.network.stack import ACTIVATIONS
 from jaxgnn.report.depth_study import headline, write_study
 from jaxgnn.report.terminal import print_references, print_scores, progress_bar
 from jaxgnn.tasks import node_classification
+from jaxgnn.training.result import with_numbers
 from jaxgnn.training.train import SweepPoint, TrainConfig, sweep
 
 _NORM_NAMES = ("pairnorm", "mean_subtraction", "dgn")  # "layer_norm" and so on are clearer for the others
@@ -68,7 +69,8 @@ class StudyConfig:
       dataset: a name that `jaxgnn data list` shows; csbm and karate need no file.
       split: "public" or "geom:0" to "geom:9"; by default the data set's first.
       task: a benchmark in place of a data set, made from nothing, with its constant predictor and its oracle: lrim,
-        bottlenecks, graph_properties, roads, ring_transfer or graph_transfer. Its first training graph is probed.
+        bottlenecks, recall, roads, graph_properties, ring_transfer or graph_transfer. Its first training graph is
+        probed.
       task_options: its options, name=value,...: alpha=2,side=16 of lrim, for example.
       layer: the graph layer.
       depths: numbers of layers.
@@ -321,6 +323,7 @@ class Study:
             "failed_seeds": int(np.sum(result.failed)),
             "searched": [p.options | {"val_mean": float(np.mean(p.result.val_score))} for p in points if p.options],
             "spectrum": spectrum_said(exact=self.exact),
+            **measured(self.benchmark, with_numbers(model, best.options), result.params),
         }
 
     def _fingerprint(self, key: tuple[int, str]) -> str:

@@ -1,8 +1,11 @@
 """What to train on, where that may be a benchmark made from nothing in place of a data set."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+import jax
+import numpy as np
 
 from jaxgnn.commands.setting import DataConfig, literal, named_values
 from jaxgnn.host.options import check_known, check_texts
@@ -20,7 +23,7 @@ class TaskConfig(DataConfig):
 
     Attributes:
       task: a benchmark in place of a data set, made from nothing, with its constant predictor and its oracle: lrim,
-        bottlenecks, graph_properties, roads, ring_transfer or graph_transfer.
+        bottlenecks, recall, roads, graph_properties, ring_transfer or graph_transfer.
       task_options: its options, name=value,...: alpha=2,side=16 of lrim, for example.
     """
 
@@ -88,6 +91,22 @@ def recorded(found: Benchmark, options: tuple[str, ...]) -> Mapping[str, Any]:
         "references": [row._asdict() for row in found.references],
         "facts": list(found.facts),
     }
+
+
+def measured(found: Benchmark | None, model: DeepGNN, params: Any) -> dict[str, Any]:
+    """{"measured": {name: [one of each run]}} of trained networks, None for one that failed; {} without measures."""
+    if found is None or not found.measures:
+        return {}
+    runs = range(len(jax.tree.leaves(params)[0]))
+    of_runs = [jax.tree.map(lambda a, i=i: np.asarray(a[i]), params) for i in runs]
+    return {"measured": {name: [_taken(f, model, p) for p in of_runs] for name, f in found.measures.items()}}
+
+
+def _taken(measure: Callable[[Any, Any], float], model: DeepGNN, params: Any) -> float | None:
+    try:
+        return measure(model, params)
+    except ValueError:  # a network whose features overflow has no Jacobian
+        return None
 
 
 def _value(name: str, texts: list[str]) -> Any:

@@ -18,7 +18,7 @@ from jaxgnn.commands import recipes, several
 from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.options_file import values_of
 from jaxgnn.commands.setting import ModelConfig, label, named_values, network, start_on, summary
-from jaxgnn.commands.task_setting import TaskConfig, fitted, recorded, subject
+from jaxgnn.commands.task_setting import TaskConfig, fitted, measured, recorded, subject
 from jaxgnn.host import interrupts
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_texts, check_whole
@@ -227,6 +227,7 @@ class Training:
             "train_losses": result.train_loss.tolist(),
             "best_steps": result.best_step.tolist(),
             "failed_seeds": int(np.sum(result.failed)),
+            **measured(self.benchmark, with_numbers(self.model, point.options), result.params),
         }
 
 

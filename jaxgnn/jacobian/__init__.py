@@ -13,6 +13,8 @@ from jaxgnn.jacobian.random_matrix import SingularValueLaw as SingularValueLaw
 from jaxgnn.jacobian.random_matrix import kolmogorov_smirnov as kolmogorov_smirnov
 from jaxgnn.jacobian.random_matrix import linear_layer_law as linear_layer_law
 from jaxgnn.jacobian.random_matrix import marchenko_pastur as marchenko_pastur
+from jaxgnn.jacobian.selectivity import SelectiveSensitivity as SelectiveSensitivity
+from jaxgnn.jacobian.selectivity import selective_sensitivity as selective_sensitivity
 from jaxgnn.jacobian.sensitivity import Sensitivity as Sensitivity
 from jaxgnn.jacobian.sensitivity import by_distance as by_distance
 from jaxgnn.jacobian.sensitivity import sensitivity as sensitivity

@@ -9,7 +9,7 @@ import numpy as np
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
 from jaxgnn.report.terminal import mean_and_deviation
-from jaxgnn.report.training import benchmark_section, beside
+from jaxgnn.report.training import benchmark_section, beside, measured
 
 Arrays = Mapping[tuple[int, str], Mapping[str, np.ndarray]]
 
@@ -162,7 +162,9 @@ def _table(cells: Sequence[Mapping[str, Any]]) -> Section:
         )
         for cell in cells
     ]
-    return Section("All numbers", [f"c is chosen by mean validation {_metric(cells)}."], Table(header, rows))
+    said = [f"Depth {cell['depth']}, {cell['remedy']}:{text}" for cell in cells if (text := measured(cell))]
+    chosen = f"c is chosen by mean validation {_metric(cells)}."
+    return Section("All numbers", [chosen, *said], Table(header, rows))
 
 
 def _layer_sentence(states: Mapping[str, Mapping[str, np.ndarray]], noun: str, backward: bool) -> str:

@@ -59,7 +59,7 @@ def headline(results: Mapping[str, Any]) -> str:
     return (
         f"Test {metric} {_score(row, 'score')} over {seeds} seeds{at}; training loss "
         f"{_number(row['train_loss'])}, the best constant predictor's {results['constant_loss']:.4f}.{failed}"
-        f"{beside(results.get('benchmark'))}"
+        f"{beside(results.get('benchmark'))}{measured(row)}"
     )
 
 
@@ -99,6 +99,17 @@ def beside(benchmark: Mapping[str, Any] | None) -> str:
         return ""
     rows = benchmark["references"]
     return f" Constant predictor {_number(rows[0]['test'])}, oracle {_number(rows[-1]['test'])}."
+
+
+def measured(row: Mapping[str, Any]) -> str:
+    """Further numbers of a row's trained networks in a sentence each, after a space; mean ± deviation over seeds."""
+    said = ""
+    for name, values in row.get("measured", {}).items():
+        found = np.asarray([v for v in values if v is not None and np.isfinite(v)])
+        text = f"{found.mean():.3f} ± {found.std():.3f}" if found.size else "not finite"
+        without = "" if found.size in (0, len(values)) else f" ({len(values) - found.size} not finite)"
+        said += f" {name.capitalize()} {text}{without}."
+    return said
 
 
 def trained_on(config: Mapping[str, Any]) -> str:

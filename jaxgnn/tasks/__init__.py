@@ -24,6 +24,7 @@ from jaxgnn.tasks.node_labels import NodeLabels as NodeLabels
 from jaxgnn.tasks.node_labels import node_labels as node_labels
 from jaxgnn.tasks.node_regression import NodeRegression as NodeRegression
 from jaxgnn.tasks.node_regression import node_regression as node_regression
+from jaxgnn.tasks.recall import associative_recall as associative_recall
 from jaxgnn.tasks.ring_transfer import ring_transfer as ring_transfer
 from jaxgnn.tasks.task import Batch as Batch
 from jaxgnn.tasks.task import Metrics as Metrics

@@ -1,7 +1,8 @@
 """Benchmarks: a task whose answer is known, with the scores of predictors that nobody trains beside it."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -32,6 +33,7 @@ class Benchmark(NamedTuple):
         knows no more can have a lower expected error.
       oracle: the answer itself.
       facts: sentences on what was made, and on how `within` is to be read.
+      measures: further numbers of a trained network, each by its name a function of the model and its parameters.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Benchmark(NamedTuple):
     within: Mapping[int, Reference]
     oracle: Reference
     facts: tuple[str, ...]
+    measures: Mapping[str, Callable[[Any, Any], float]] = MappingProxyType({})
 
     @property
     def references(self) -> tuple[Reference, ...]:

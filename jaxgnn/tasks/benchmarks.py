@@ -15,6 +15,7 @@ from jaxgnn.tasks.distances import bottlenecks, properties_benchmark
 from jaxgnn.tasks.graph_properties import graph_properties
 from jaxgnn.tasks.graph_transfer import graph_transfer, transfer_graph
 from jaxgnn.tasks.ising import lrim
+from jaxgnn.tasks.recall import associative_recall
 from jaxgnn.tasks.ring_transfer import ring_transfer
 from jaxgnn.tasks.road_classes import roads_benchmark
 
@@ -97,6 +98,7 @@ BENCHMARKS: Mapping[str, _Entry] = MappingProxyType(
     {
         "lrim": _entry(lrim),
         "bottlenecks": _entry(bottlenecks),
+        "recall": _entry(associative_recall),
         "roads": _entry(roads_benchmark, roads),
         "graph_properties": _entry(properties_benchmark, graph_properties),
         "ring_transfer": _entry(_ring_transfer, ring_transfer),

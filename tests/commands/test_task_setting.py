@@ -3,6 +3,7 @@
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
 
@@ -84,6 +85,26 @@ def test_train_shows_the_predictors_that_nobody_trains(tmp_path, capsys):
         assert text in page
     assert "GCN with 1 layers on lrim" in page
     assert made_here.facts[0] in page
+
+
+def test_what_a_benchmark_measures_of_networks_is_told_for_each_run(tmp_path, capsys):
+    options = "neighbours=3,num_train=6,num_val=3,num_test=3,batch_size=3"
+    arguments = ["train", "--task", "recall", "--task-options", options, "--depth", "1,2", "--width", "2"]
+    assert main([*arguments, "--steps", "2", "--seeds", "2", "--out", str(tmp_path)]) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    found = jg.tasks.associative_recall(neighbours=3, num_train=6, num_val=3, num_test=3, batch_size=3)
+    for row in results["rows"]:
+        values = row["measured"]["selective sensitivity"]
+        assert len(values) == 2
+    chosen = results["rows"][results["chosen"]]["measured"]["selective sensitivity"]
+    said = f"Selective sensitivity {np.mean(chosen):.3f} ± {np.std(chosen):.3f}."
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "index.html").read_text()
+    one = next(row for row in results["rows"] if row["options"]["depth"] == 1)
+    params = jax.tree.map(lambda a: a[0], jg.load_run(tmp_path / one["folder"]).params)
+    model = jg.DeepGNN(depth=1, width=2, out=3)
+    value = found.measures["selective sensitivity"](model, params)
+    assert value == pytest.approx(one["measured"]["selective sensitivity"][0])
 
 
 def test_the_study_chooses_by_the_lower_error_and_shows_the_same(tmp_path, capsys):
