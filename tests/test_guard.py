@@ -560,7 +560,9 @@ def test_probes_of_losses_at_any_scale(scale):
 
 def test_every_analysis_is_in_the_table():
     # `sizes` and `sizes_off` above; `numbers` is what backward_analysis has of a trace; the rest describes a network.
-    assert public(backward) == {"sizes", "sizes_off", "backward_analysis", "numbers", "slopes"}
+    # `ranks` is `effective_rank` and `stable_rank`.
+    assert public(backward) == {"sizes", "sizes_off", "ranks", "backward_analysis", "numbers", "slopes"}
     assert public(theory_lines) == {"geometry", "lines"}
     assert public(sys.modules["jaxgnn.analysis.probe"]) == {"probe"}
-    assert public(recorder) == {"measure", "flat", "check_record_every"}  # `measure` is `probe` and `sizes`
+    # `measure` is `probe`, `sizes` and `ranks`.
+    assert public(recorder) == {"measure", "flat", "check_record_every", "check_record_ranks"}

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from jaxgnn.analysis.measures import effective_rank, stable_rank
 from jaxgnn.analysis.probe import Tapped, Trace, probe
 from jaxgnn.analysis.theory_lines import Geometry, geometry
 from jaxgnn.data import saved
@@ -38,6 +39,18 @@ class Sizes(NamedTuple):
     relative_mu: Float[Array, "..."]
 
 
+class Ranks(NamedTuple):
+    """How many dimensions signals fill, each [...], whatever their size; 0 for X = 0, NaN for X that is not finite.
+
+    Attributes:
+      effective: exp of the entropy of sigma_i / sum_j sigma_j, `jaxgnn.measures.effective_rank`.
+      stable: ||X||_F^2 / ||X||_2^2, `jaxgnn.measures.stable_rank`.
+    """
+
+    effective: Float[Array, "..."]
+    stable: Float[Array, "..."]
+
+
 class Backward(NamedTuple):
     """One forward and backward pass in numbers; errors at layers l = 0 .. L-1, features and their gradients 0 .. L.
 
@@ -53,6 +66,7 @@ class Backward(NamedTuple):
       linear_distance: ||B^(l) - (1 dbar^T) * G^(l+1)||_F / ||B^(l)||_F; 0 for rho = id.
       weight_grads: ||d loss / d W^(l)||_F.
       loss: a scalar.
+      feature_ranks, feature_grad_ranks, error_ranks: of X^(l), G^(l) and B^(l), of all nodes.
 
     What is of an error that is 0 is NaN, and so are the linear ones where B^(l) is no entrywise multiple of G^(l+1)
     (a norm, a gate, an SSM that mixes features).
@@ -71,6 +85,9 @@ class Backward(NamedTuple):
     linear_distance: Float[Array, "L"]
     weight_grads: Float[Array, "L"]
     loss: Float[Array, ""]
+    feature_ranks: Ranks
+    feature_grad_ranks: Ranks
+    error_ranks: Ranks
 
     save = saved.save
 
@@ -98,6 +115,12 @@ def sizes_off(X: Float[Array, "n d"], v: Float[Array, "n"]) -> Sizes:
         return D - unit_v * jnp.sum(unit_v * D, axis=0, keepdims=True)
 
     return _sizes(jnp.where(v != 0, X, 0), off)
+
+
+def ranks(X: Float[Array, "n d"], graph: Graph) -> Ranks:
+    """The effective and the stable rank of X without padding, at any scale."""
+    X = _without_padding(X, graph)
+    return Ranks(effective_rank(X), stable_rank(X))
 
 
 @of_model
@@ -150,6 +173,7 @@ def numbers(
 ) -> Backward:
     """A trace in numbers, with the `slopes` that belong to it: compiled once for all networks of one shape."""
     of_graph = jax.vmap(partial(sizes, graph=graph))
+    of_ranks = jax.vmap(partial(ranks, graph=graph))
     off = jax.vmap(sizes_off, (0, None))
     mean = jax.vmap(lambda Y: jnp.zeros_like(Y) + row_mean(graph, Y))
     B, G = trace.errors, trace.feature_grads[1:]
@@ -169,6 +193,9 @@ def numbers(
         linear_distance=jnp.where(entrywise, jax.vmap(_distance)(B, prediction), jnp.nan),
         weight_grads=trace.weight_grads,
         loss=trace.loss,
+        feature_ranks=of_ranks(trace.features),
+        feature_grad_ranks=of_ranks(trace.feature_grads),
+        error_ranks=of_ranks(B),
     )
 
 

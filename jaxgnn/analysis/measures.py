@@ -135,8 +135,8 @@ def mean_cosine(X: Float[Array, "n d"]) -> Float[Array, ""]:
 def effective_rank(X: Float[Array, "n d"]) -> Float[Array, ""]:
     """exp(-sum_i p_i log p_i), p_i = sigma_i / sum_j sigma_j; in [1, rank X], 0 for X = 0.
 
-    Invariant to scale and rotations; 1 for rank one. Singular values are right to 8 m eps sigma_1, m = min(n, d), and
-    with them the p_i. Source: Roy & Vetterli 2007.
+    Invariant to scale and rotations; 1 for rank one, k for k orthogonal columns of equal length. Singular values
+    are right to 8 m eps sigma_1, m = min(n, d), and with them the p_i. Source: Roy & Vetterli 2007, definition 1.
     """
     return evaluate("effective_rank", _effective_rank, signal(X))
 
@@ -144,7 +144,8 @@ def effective_rank(X: Float[Array, "n d"]) -> Float[Array, ""]:
 def stable_rank(X: Float[Array, "n d"]) -> Float[Array, ""]:
     """||X||_F^2 / ||X||_2^2, in [1, rank X], 0 for X = 0; to 16 m eps relatively, m = min(n, d).
 
-    Invariant to scale and rotations; 1 for rank one. Source: Rudelson & Vershynin 2007.
+    Invariant to scale and rotations; 1 for rank one. Source: Rudelson & Vershynin 2007; as the numerical rank of
+    features, arXiv 2502.04591.
     """
     return evaluate("stable_rank", _stable_rank, signal(X))
 
@@ -356,6 +357,7 @@ def _scaled_rows(X: Float[Array, "n d"]) -> tuple[Float[Array, "n d"], Int[Array
 
 
 def _singular_values(X: Float[Array, "n d"]) -> Float[Array, "m"]:
+    # LAPACK takes those of R of X = Q R where X has many more rows than columns.
     return jnp.linalg.svd(scaled(X)[0], compute_uv=False)
 
 

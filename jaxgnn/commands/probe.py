@@ -27,10 +27,11 @@ from jaxgnn.host.precision import precision
 from jaxgnn.host.storage import environment, fingerprint, writable_folder, write_arrays, write_json
 from jaxgnn.network.model import DeepGNN
 from jaxgnn.report.probing import HEADER, STATES, headline, table, write_probing
+from jaxgnn.report.probing_ranks import ranks, ranks_said
 from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.training.drive import STEPS_AT_ONCE
 from jaxgnn.training.optimisers import TrainConfig
-from jaxgnn.training.recorder import check_record_every, flat
+from jaxgnn.training.recorder import check_record_every, check_record_ranks, flat
 from jaxgnn.training.train import TrainResult, train
 
 # Layers that smooth to what P smooths to; the others' signals are measured against equal rows.
@@ -47,6 +48,7 @@ class ProbeConfig:
       control: "mlp" probes a graph-blind network of the same options beside the one asked for; or "none".
       seeds: networks; figures show the median and the range.
       record_every: sample every layer during training every so many steps, a multiple of 10; 0 for never.
+      record_ranks: and their effective and stable ranks.
       precision: "float64" or "float32", of the probes; training is in float32.
       layer_options: options of the layer, name=value,...: heads=8 of gat, for example.
       seed: of all randomness; seed i's network is the one that `jaxgnn train` trains as its i-th.
@@ -58,6 +60,7 @@ class ProbeConfig:
     control: Literal["mlp", "none"] = "mlp"
     seeds: int = 3
     record_every: int = 10
+    record_ranks: bool = False
     precision: Literal["float64", "float32"] = "float64"
     layer_options: tuple[str, ...] = ()
     seed: int = 0
@@ -74,6 +77,7 @@ class ProbeConfig:
         check_seed("seed", self.seed)
         check_whole("record_every", self.record_every)
         check_record_every(self.record_every or None, STEPS_AT_ONCE)
+        check_record_ranks(self.record_ranks, self.record_every or None)
 
 
 class Probing:
@@ -152,6 +156,7 @@ class Probing:
     def _train(self, model: DeepGNN, progress: Callable[[int], None]) -> TrainResult:
         config, optimisation = self.config, asdict(self.optimisation)
         often = {"seeds": config.seeds, "seed": config.seed, "record_every": config.record_every or None}
+        often |= {"record_ranks": True} if config.record_ranks else {}
         described = fingerprint([asdict(self.configs["data"]), repr(model), optimisation, often])
         out = self.out / "training" / described[:12]
         return train(model, self.task, progress=progress, out=out, **often, **optimisation)
@@ -279,6 +284,7 @@ class ProbeCommand:
             page = write_probing(probing.out, results, probing.arrays, f"jaxgnn {shlex.join(arguments)}")
         print_table(HEADER, table(results))
         print(results["headline"])
+        print(ranks_said(results))
         print(f"page: {page}")
         if self.json:
-            print(summary(page, probing.out, headline=results["headline"]))
+            print(summary(page, probing.out, headline=results["headline"], ranks=ranks(results)))

@@ -31,7 +31,7 @@ from jaxgnn.training import loggers, scale
 from jaxgnn.training.drive import STEPS_AT_ONCE
 from jaxgnn.training.loggers import Logger
 from jaxgnn.training.optimisers import TrainConfig
-from jaxgnn.training.recorder import check_record_every
+from jaxgnn.training.recorder import check_record_every, check_record_ranks
 from jaxgnn.training.result import with_numbers
 from jaxgnn.training.train import Batching, SweepPoint, checked, sweep
 
@@ -52,6 +52,7 @@ class RunConfig:
       tensorboard: the same as log "tensorboard".
       record_every: sample every layer's features, gradients and errors every so many steps, a multiple of 10, into
         record.npz; 0 for never.
+      record_ranks: and their effective and stable ranks.
     """
 
     seeds: int = 10
@@ -62,6 +63,7 @@ class RunConfig:
     log: Logger = "none"
     tensorboard: bool = False
     record_every: int = 0
+    record_ranks: bool = False
 
     def __post_init__(self) -> None:
         check_whole("seeds", self.seeds, least=1)
@@ -73,6 +75,7 @@ class RunConfig:
         check_flag("tensorboard", self.tensorboard)
         check_whole("record_every", self.record_every)
         check_record_every(self.record_every or None, STEPS_AT_ONCE)
+        check_record_ranks(self.record_ranks, self.record_every or None)
 
 
 _SHOWN = ("options", "score_mean", "score_std", "val_mean", "train_loss", "failed_seeds")
@@ -169,6 +172,7 @@ class Training:
                 batching=self.runs.batching,
                 tensorboard=self.runs.tensorboard or self.runs.log == "tensorboard",
                 record_every=self.runs.record_every or None,
+                record_ranks=self.runs.record_ranks,
                 mesh=self.mesh,
                 progress=progress,
                 log=log,

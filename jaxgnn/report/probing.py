@@ -9,6 +9,7 @@ import numpy as np
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
 from jaxgnn.report.probing_plots import Curve, curves
+from jaxgnn.report.probing_ranks import ABOUT, SIGNALS
 from jaxgnn.report.recorded import STYLES, recorded
 
 HEADER = ("state", "network", "loss", "‖G⁽⁰⁾‖/‖G⁽ᴸ⁾‖", "off span at 0", "least", "at L", "linear recursion", "gradient")
@@ -69,6 +70,7 @@ class _State:
             Section(f"{where}: sizes and lines", lines + self._lines_said(), figures=self._sizes()),
             Section(f"{where}: vanishing apart from smoothing", figures=self._separated()),
             Section(f"{where}: the errors' shape", basis, figures=self._shapes()),
+            Section(f"{where}: ranks", [ABOUT] if self.first else [], figures=self._ranks()),
         ]
 
     def _sizes(self) -> list[FigureBlock]:
@@ -128,6 +130,18 @@ class _State:
             self._block("errors-cosine", cosines, title, of_cosines, "cosine", log=False),
             self._block("errors-linear", distance, "Distance to the linear recursion", linear, "relative distance"),
         ]
+
+    def _ranks(self) -> list[FigureBlock]:
+        blocks = []
+        for signal, X in SIGNALS.items():
+            name = f"{signal}_ranks"
+            drawn = self._of(f"{name}/effective", ": effective", colour=0) | self._of(
+                f"{name}/stable", ": stable", colour=1
+            )
+            said = f"Effective: {self._ends(f'{name}/effective')} Stable: {self._ends(f'{name}/stable')}"
+            file = f"{signal.replace('_', '-')}-ranks"
+            blocks.append(self._block(file, drawn, f"Ranks of {X}", said, f"rank of {X}"))
+        return blocks
 
     def _of(self, quantity: str, label: str = "", *, colour: int | None = None, thin: bool = False) -> dict[str, Curve]:
         """A quantity of every network; thin lines are medians alone."""

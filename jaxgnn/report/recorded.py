@@ -8,6 +8,7 @@ import numpy as np
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section
 from jaxgnn.report.probing_plots import Curve, curves
+from jaxgnn.report.probing_ranks import KINDS, SIGNALS
 
 STYLES = ("-", "--")  # of the network, and of the one beside it
 _RECORDED = (
@@ -17,12 +18,19 @@ _RECORDED = (
     ("errors-relative", "errors/relative_mu", "μ(B⁽ˡ⁾)/‖B⁽ˡ⁾‖", "Relative μ of the errors"),
     ("weight-gradients", "weight_grads", "‖∂loss/∂W⁽ˡ⁾‖", "Gradients of the weights"),
 )
+_RANKS = tuple(  # where they were asked for
+    (f"{kind}-rank-{name}".replace("_", "-"), f"{name}_ranks/{kind}", f"rank of {X}", f"{kind.title()} rank of {X}")
+    for name, X in SIGNALS.items()
+    for kind in KINDS
+)
 
 
 def recorded(folder: Path, names: Sequence[str], arrays: Mapping[str, np.ndarray], every: int) -> Section:
     """The section "During training": arrays has record/NAME/... of `jaxgnn.training.recorder.Record` for every name."""
     blocks = []
-    for name, quantity, ylabel, title in _RECORDED:
+    for name, quantity, ylabel, title in _RECORDED + _RANKS:
+        if not all(f"record/{network}/{quantity}" in arrays for network in names):
+            continue
         lines, said = _by_step(quantity, names, arrays)
         figure = curves(lines, xlabel="step", ylabel=ylabel, log=True)
         blocks.append(FigureBlock(plots.save(figure, folder, f"training-{name}"), title, said))

@@ -36,6 +36,7 @@ class Drive(NamedTuple):
     keys: Array
     one_by_one: bool
     record_every: int | None
+    record_ranks: bool
     mesh: Mesh | None
     init: Any
     seeds: int
@@ -123,7 +124,8 @@ class Drive(NamedTuple):
         if self.record_every is None:
             return None
         every, total = self.record_every, self.config.steps
-        return Recorder(self.model, self.task, every=every, total=total, states=states, one_by_one=self.one_by_one)
+        how = {"one_by_one": self.one_by_one, "with_ranks": self.record_ranks}
+        return Recorder(self.model, self.task, every=every, total=total, states=states, **how)
 
     def results(self, initial: TrainState, states: TrainState, history: Metrics) -> TrainResult:
         """What came of the runs, the update after the last step evaluated as well."""

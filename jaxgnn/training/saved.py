@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxgnn.analysis.backward import Backward, Sizes
+from jaxgnn.analysis.backward import Backward, Ranks, Sizes
 from jaxgnn.analysis.probe import Trace
 from jaxgnn.data import saved
 from jaxgnn.data.errors import DataError
@@ -23,7 +23,7 @@ from jaxgnn.training.result import FeatureRule, Origin, TrainResult
 KINDS = (
     *(TrainResult, Record, Trace, Backward, Extremes, Density, Lyapunov, Sensitivity, Influence, Mixing, Statistics),
 )
-_PARTS = (Metrics, Sample, Sizes, Estimate)
+_PARTS = (Metrics, Sample, Sizes, Ranks, Estimate)
 _RECORDS = {kind.__name__: kind for kind in (*KINDS, *_PARTS)}
 _VALUES = "values"
 

@@ -37,7 +37,7 @@ from jaxgnn.training.folder import NoFolder, RunFolder
 from jaxgnn.training.loggers import Log, check_log
 from jaxgnn.training.optimisers import Hyper, TrainConfig
 from jaxgnn.training.own_task import check_parts, check_shapes
-from jaxgnn.training.recorder import check_record_every
+from jaxgnn.training.recorder import check_record_every, check_record_ranks
 from jaxgnn.training.result import Origin, with_numbers
 from jaxgnn.training.result import SweepPoint as SweepPoint
 from jaxgnn.training.result import TrainResult as TrainResult
@@ -78,6 +78,7 @@ def train(
     log: Log | None = None,
     tensorboard: bool = False,
     record_every: int | None = None,
+    record_ranks: bool = False,
     mesh: Mesh | None = None,
     continue_: bool = False,
     fresh: bool = False,
@@ -103,6 +104,7 @@ def train(
       record_every: sample norm and mu of every layer's features, feature gradients and backward errors, and the norms
         of the weight gradients, every so many steps, a multiple of 10: the result's `record`. On a mesh these samples
         are taken by one device.
+      record_ranks: with `record_every`, their effective and stable ranks as well: every layer's singular values.
       mesh: devices from `jaxgnn.scale.mesh`: the runs share out its "seeds", and the nodes of the task's graph its
         "nodes". The numbers are the same up to rounding (with dropout and nodes > 1: other draws), and a folder can be
         continued on another mesh or none. The result is on the host. Without a mesh, several CPU devices
@@ -131,6 +133,7 @@ def train(
         log=log if not callable(log) else lambda step, metrics: log(step, {n: m[0] for n, m in metrics.items()}),
         tensorboard=tensorboard,
         record_every=record_every,
+        record_ranks=record_ranks,
         mesh=mesh,
         continue_=continue_,
         fresh=fresh,
@@ -153,6 +156,7 @@ def sweep(
     log: Log | None = None,
     tensorboard: bool = False,
     record_every: int | None = None,
+    record_ranks: bool = False,
     mesh: Mesh | None = None,
     continue_: bool = False,
     fresh: bool = False,
@@ -180,6 +184,7 @@ def sweep(
         raise ValueError("continue_ and fresh are of a run in a folder, and one of them: out= names it")
     scale.check_partitionable(model, task, mesh)
     check_record_every(record_every, STEPS_AT_ONCE)
+    check_record_ranks(record_ranks, record_every)
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     one_by_one = jax.default_backend() == "cpu" if batching == "auto" else batching == "map"
     if mesh is None:
@@ -187,7 +192,8 @@ def sweep(
     hyper = default_hyper(model, config)
     hypers = [hyper._replace(**{k: jnp.float32(v) for k, v in p.items()}) for p in points for _ in range(seeds)]
     keys = [jax.random.fold_in(jax.random.key(seed), i) for _ in points for i in range(seeds)]
-    runs = Drive(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one, record_every, mesh, init, seeds)
+    recorded = record_every, record_ranks
+    runs = Drive(model, config, task, _stacked(hypers), jnp.stack(keys), one_by_one, *recorded, mesh, init, seeds)
     described = {} if out is None else _described(runs, grid, seed)
     with ExitStack() as stack, interrupts.deferred() as stop:
         folder = None
@@ -260,6 +266,8 @@ def _described(runs: Drive, grid: Mapping[str, Sequence[float]], seed: int) -> d
     }
     if runs.record_every is not None:
         found["record_every"] = runs.record_every
+    if runs.record_ranks:
+        found["record_ranks"] = True
     if (rule := getattr(runs.task, "feature_rule", None)) is not None:
         found["features"] = rule
     if not is_value(runs.model):  # a name does not say what code of one's own computes

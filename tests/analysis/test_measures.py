@@ -227,6 +227,48 @@ def test_ranks_of_known_singular_values(x64):
     assert measures.effective_rank(X) == pytest.approx(2**1.5, rel=1e-14)
 
 
+def orthonormal(n, d, seed=0):
+    return np.linalg.qr(np.random.default_rng(seed).standard_normal((n, d)))[0]
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 5), (7, 5), (5, 5), (4, 9)])
+@pytest.mark.parametrize("q", [1.0, 0.5, 1e-3])
+def test_ranks_of_geometric_singular_values(n, d, q, dtype):
+    m = min(n, d)
+    sigma = q ** np.arange(m)
+    X = (orthonormal(n, m) * sigma @ orthonormal(d, m, seed=1).T).astype(dtype)
+    p = sigma / sigma.sum()
+    tolerance = 16 * m * float(np.finfo(dtype).eps)
+    assert measures.effective_rank(X) == pytest.approx(np.exp(-np.sum(p * np.log(p))), rel=40 * tolerance)
+    assert measures.stable_rank(X) == pytest.approx(np.sum(sigma**2), rel=tolerance)
+    if q == 1:
+        assert measures.effective_rank(X) == pytest.approx(m, rel=tolerance)
+
+
+@pytest.mark.parametrize("name", RANKS)
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+def test_ranks_do_not_change_with_scale_and_rotations(name, scale, dtype):
+    X = np.random.default_rng(0).standard_normal((40, 4)) * [1, 0.1, 3, 1e-3]
+    sigma = np.linalg.svd(X, compute_uv=False)
+    p = sigma / sigma.sum()
+    exact = {"effective_rank": np.exp(-np.sum(p * np.log(p))), "stable_rank": np.sum(sigma**2) / sigma[0] ** 2}[name]
+    eps = float(np.finfo(dtype).eps)
+    for rotated in (X, orthonormal(40, 40) @ X, X @ orthonormal(4, 4), -X, np.pad(X, ((0, 60), (0, 0)))):
+        assert getattr(measures, name)((rotated * scale).astype(dtype)) == pytest.approx(exact, rel=200 * eps)
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_ranks_of_layers_side_by_side_and_their_derivatives(name, x64):
+    measure, rng = getattr(measures, name), np.random.default_rng(2)
+    X = rng.standard_normal((3, 50, 4)) * np.array([1.0, 2.0, 0.5])[:, None, None]
+    X[1, :, 3] = X[1, :, 0] - X[1, :, 1]  # rank 3
+    np.testing.assert_allclose(jax.vmap(measure)(jnp.asarray(X)), [float(measure(x)) for x in X], rtol=1e-13)
+    for x in X[::2] if name == "effective_rank" else X:  # p log p has no derivative at 0
+        direction, step = rng.standard_normal(x.shape), 1e-6
+        slope = (measure(jnp.asarray(x + step * direction)) - measure(jnp.asarray(x - step * direction))) / (2 * step)
+        assert np.sum(jax.grad(measure)(jnp.asarray(x)) * direction) == pytest.approx(float(slope), rel=1e-5, abs=1e-7)
+
+
 def test_numerical_rank_by_default_counts_above_the_larger_side_times_eps(x64):
     rng, eps = np.random.default_rng(0), np.finfo(np.float64).eps
     U, V = np.linalg.qr(rng.standard_normal((50, 3)))[0], np.linalg.qr(rng.standard_normal((3, 3)))[0]

@@ -82,6 +82,7 @@ def user_file(tmp_path, monkeypatch):
         (["probe", "--when", "init,init"], ["when='init,init'", "each once"]),
         (["probe", "--record-every", "7"], ["record_every=7", "multiples of 10"]),
         (["train", "--record-every", "7"], ["record_every=7", "multiples of 10"]),
+        (["train", "--record-ranks"], ["record_ranks=True", "record_every"]),
         (["probe", "--control", "cnn"], ["--control", "'cnn'", "'mlp'"]),
         (["probe", "--seeds", "0"], ["seeds=0", "1 and more"]),
         (["probe", "--ends", "layer", "--depth", "2"], ["leaves no block between the ends"]),

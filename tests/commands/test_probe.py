@@ -30,7 +30,7 @@ def probing(out, *, model=None, source=None, steps=10, **config):
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """A GCN and an MLP, before and after training, on a graph of one component."""
-    measured = probing(tmp_path_factory.mktemp("both"), model={"activation": "tanh"}, seeds=2)
+    measured = probing(tmp_path_factory.mktemp("both"), model={"activation": "tanh"}, seeds=2, record_ranks=True)
     return measured, measured.run()
 
 
@@ -54,6 +54,8 @@ def test_the_numbers_are_those_of_the_trained_networks(both):
             np.testing.assert_allclose(numbers["weight_grads"], trace.weight_grads, rtol=1e-10)
             np.testing.assert_allclose(measured.arrays[f"{state}/{name}/feature_grads/mu"][0], mu, rtol=1e-10)
             np.testing.assert_allclose(measured.arrays[f"{state}/{name}/features_off/mu"][0], off, rtol=1e-10)
+            rank = [float(jg.measures.effective_rank(np.asarray(X))) for X in trace.features]
+            np.testing.assert_allclose(measured.arrays[f"{state}/{name}/feature_ranks/effective"][0], rank, rtol=1e-6)
             energy = measured.arrays[f"{state}/{name}/feature_grads/energy"][0]
             np.testing.assert_allclose(energy, mu / np.sqrt(34), rtol=1e-10)
             assert energy.dtype == np.float64
@@ -191,7 +193,10 @@ def test_the_command_writes_a_page(tmp_path, capsys):
     assert {"config", "graph", "training", "constant_loss", "versions"} <= set(results)
     assert len(results["states"]["init"]["gcn"]["layers"]["errors/mu"]["median"]) == 3
     assert summary["page"].endswith("index.html")
-    assert len(figures(tmp_path / "out")) == 9
+    ranks = results["states"]["init"]["gcn"]["layers"]["feature_ranks/effective"]["median"]
+    assert summary["ranks"]["init"]["gcn"]["feature_ranks/effective"] == ranks
+    assert f"Effective ranks: gcn, init: X {ranks[0]:.3g} at layer 0, {ranks[-1]:.3g} at 3; G" in shown.out
+    assert len(figures(tmp_path / "out")) == 12
 
 
 def test_the_page_of_a_trained_network_has_both_states_and_the_way_between(both):
@@ -201,11 +206,13 @@ def test_the_page_of_a_trained_network_has_both_states_and_the_way_between(both)
         "At initialisation: sizes",
         "After training: sizes",
         "During training",
+        "After training: ranks",
+        "Stable rank of G⁽ˡ⁾",
         "Made by: jaxgnn probe &lt;x&gt;",
     ):
         assert text in page
     drawn = figures(measured.out)
-    assert len(drawn) == 2 * 12 + 5  # "sym": off the span as well
+    assert len(drawn) == 2 * 15 + 5 + 6  # "sym": off the span as well
     for figure in drawn:
         assert figure.with_suffix(".svg").exists()
         assert np.unique(matplotlib.image.imread(figure)).size > 10, f"{figure.name} is blank"

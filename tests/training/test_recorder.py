@@ -86,7 +86,8 @@ def test_recording_changes_no_bit_of_the_run_and_off_compiles_nothing(whole):
 
 def test_side_by_side_gives_what_one_by_one_gives(whole):
     variables = {name: tree for name, tree in whole.final_params.items() if name != "params"}
-    vmapped, mapped = (_sample(MODEL, way, TASK, whole.final_params["params"], variables) for way in (False, True))
+    at = TASK, whole.final_params["params"], variables
+    vmapped, mapped = (_sample(MODEL, way, False, *at) for way in (False, True))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), vmapped, mapped)
 
 
@@ -103,6 +104,28 @@ def test_an_interrupted_run_has_the_same_record(whole, tmp_path, every_chunk, at
     assert seen[0] == at
     assert_same_bits(train(out=tmp_path), whole)  # and when it has been done before
     assert json.loads((tmp_path / "config.json").read_text())["record_every"] == 10
+
+
+def test_ranks_are_recorded_where_they_are_asked_for(whole, tmp_path):
+    result = train(record_ranks=True, out=tmp_path, steps=20)
+    samples = result.record.samples
+    assert whole.record.samples.feature_ranks is None
+    assert not any("ranks" in name for name in whole.record.arrays("record"))
+    assert samples.feature_ranks.stable.shape == samples.feature_grad_ranks.effective.shape == (2, 3, 4)
+    assert samples.error_ranks.stable.shape == (2, 3, 3)
+    of_first = jax.tree.map(lambda a: a[0], result.final_params)
+    trace = jg.probe(MODEL, of_first, TASK.graph, TASK.x, TASK.loss)
+    expected = [jg.measures.effective_rank(X) for X in trace.feature_grads]
+    np.testing.assert_allclose(samples.feature_grad_ranks.effective[0, -1], expected, rtol=1e-4)
+    without = samples._replace(feature_ranks=None, feature_grad_ranks=None, error_ranks=None)
+    assert_same_bits(without, jax.tree.map(lambda a: a[:, :3], whole.record.samples))
+    assert_same_bits(train(record_ranks=True, out=tmp_path, steps=20), result)
+    with pytest.raises(ValueError, match="holds a run with other options"):
+        train(out=tmp_path, steps=20)
+    result.save(tmp_path / "file")
+    assert_same_bits(jg.load(tmp_path / "file").record, result.record)
+    with pytest.raises(ValueError, match=r"^record_ranks=True: nothing is recorded without record_every"):
+        train(record_ranks=True, record_every=None)
 
 
 def test_another_interval_in_the_same_folder_is_refused(tmp_path):
