@@ -71,23 +71,39 @@ class Config:
     scale: Scale = "literature"
 
 
-class FeedForward(nn.Module):
-    """GELU feed-forward of two layers on P LayerNorm(X): H of Platonov et al.'s block, X + H.
+class Platonov(nn.Module):
+    """X^(0) = GELU(x W + b); X^(l+1) = skip(X^(l), F(P LayerNorm(X^(l)))); logits LayerNorm(X^(L)) R + b.
 
-    Source: Platonov et al. 2023 (arXiv 2302.11640), their public code.
+    F is a GELU feed-forward of two layers. skip(X, H) is H for "GCN", X + H for "identity residual", Platonov et al.'s,
+    and for "GCN-SSM" X + H B^T with B frozen, an entry uniform in +-1/sqrt(d).
+
+    Source: Platonov et al. 2023 (arXiv 2302.11640), their public code; Arroyo et al. 2025 for GCN-SSM.
     """
 
-    features: int
+    arm: str
+    depth: int
+    width: int
+    out: int
     dropout: float = 0.2
 
     @nn.compact
-    def __call__(self, graph: Graph, X: Float[Array, "n d"], train: bool = False) -> Float[Array, "n features"]:
-        uniform = nn.initializers.lecun_uniform()
-        H = graph.propagation @ nn.LayerNorm(epsilon=1e-5)(X)
-        H = nn.Dense(self.features, kernel_init=uniform)(H)
-        H = nn.gelu(nn.Dropout(self.dropout, deterministic=not train)(H), approximate=False)
-        H = nn.Dense(self.features, kernel_init=uniform)(H)
-        return nn.Dropout(self.dropout, deterministic=not train)(H)
+    def __call__(self, graph: Graph, x: Float[Array, "n f"], train: bool = False) -> Float[Array, "n out"]:
+        def dropped(X: Array) -> Array:
+            return nn.Dropout(self.dropout, deterministic=not train)(X)
+
+        uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # torch's own
+        dense = partial(nn.Dense, kernel_init=uniform)
+        if self.arm == "GCN-SSM":
+            square = (self.width, self.width)
+            B = self.variable("constants", "B", lambda: uniform(self.make_rng("params"), square)).value
+        X = nn.gelu(dropped(dense(self.width)(x)), approximate=False)
+        for _ in range(self.depth):
+            H = dense(self.width)(graph.propagation @ nn.LayerNorm(epsilon=1e-5)(X))
+            H = dropped(dense(self.width)(nn.gelu(dropped(H), approximate=False)))
+            if self.arm == "GCN-SSM":
+                H = H @ B
+            X = H if self.arm == "GCN" else X + H
+        return dense(self.out)(nn.LayerNorm(epsilon=1e-5)(X))
 
 
 def cells(config: Config) -> Mapping[str, Cell]:
@@ -119,14 +135,12 @@ def _cell(case: Case, arm: str, depth: int, split: int) -> Cell:
     )
 
 
-def _problem(case: Case, arm: str, depth: int, split: int) -> tuple[jg.DeepGNN, Any]:
+def _problem(case: Case, arm: str, depth: int, split: int) -> tuple[nn.Module, Any]:
     task = _task(case.dataset, split)
-    options: dict[str, Any] = dict(ARMS.get(arm, {}))
-    if case.network == "tuned":
-        options |= {"norm": "batch", "dropout": case.dropout}
-        options |= {"layer": LinearSkip(case.width)} if arm == "linear skip" else {}
-    else:
-        options |= {"layer": FeedForward(case.width, case.dropout), "activation": "identity"}
+    if case.network == "platonov":
+        return Platonov(arm, depth, case.width, task.out, case.dropout), task
+    options: dict[str, Any] = {"norm": "batch", "dropout": case.dropout, **ARMS.get(arm, {})}
+    options |= {"layer": LinearSkip(case.width)} if arm == "linear skip" else {}
     return jg.DeepGNN(depth=depth, width=case.width, out=task.out, **options), task
 
 

@@ -78,6 +78,7 @@ def measured(
             if keep and of_code is not None and place != of_code:
                 _write(of_code / f"{file}.json", found.record, found.arrays, largest=LARGEST)
             return found
+    code = None if cell.code is None else cell.code()  # before hours of measuring, should it fail
     started = time.perf_counter()
     arrays = {key: np.asarray(value) for key, value in cell.measure().items()}
     paper, _, figure = reproduction.partition("/")
@@ -91,7 +92,7 @@ def measured(
         "seconds": time.perf_counter() - started,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **environment(),
-        "code": None if cell.code is None else cell.code(),
+        "code": code,
     }
     _write(folder / f"{file}.json", record, arrays)
     if keep and of_code is not None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxgnn.evidence.cells import Arrays, Cell
+from jaxgnn.network.adapters import as_network
 from jaxgnn.training.drive import fingerprint
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.train import default_hyper, sweep
@@ -68,6 +69,7 @@ def trained(
 
     def code() -> str:
         model, task = problem()
+        model = as_network(model, task.graph, task.x)
         config = TrainConfig(**options)
         return fingerprint(model, task, config.without_numbers(), default_hyper(model, config))
 
