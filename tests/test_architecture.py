@@ -23,6 +23,7 @@ ROOMS = (
     "analysis",
     "training",
     "theory",
+    "diagnosis",
     "evidence",
     "commands",
 )

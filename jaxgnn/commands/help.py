@@ -46,6 +46,30 @@ SHORT: Mapping[str, Short] = {
             "jaxgnn study --dataset cora --layer gat --remedies none,pairnorm,residual+layer_norm",
         ),
     ),
+    "diagnose": Short(
+        "Say why a network fails: the cause, the layer where it begins, the evidence, the cheapest remedy; one page.",
+        {
+            "dataset": _DATASET,
+            "task": _TASK,
+            "layer": _LAYER,
+            "depth": "number of layers [64]",
+            "width": "features of every layer [32]",
+            "residual": _RESIDUAL,
+            "bound": _BOUND,
+            "when": "init, or trained for --steps [init]",
+            "verify": "train it, its remedy and shallow references, and say whether the remedy worked",
+            "distance": "hops that labels are known to depend on; estimated from the labels by default",
+            "seeds": "networks [3]",
+            "steps": "updates of every training [100]",
+            "out": _OUT,
+            "json": _JSON,
+        },
+        (
+            "jaxgnn diagnose",
+            "jaxgnn diagnose --dataset cora --layer gcn --depth 64 --verify",
+            "jaxgnn diagnose --dataset cora --layer gat --depth 32 --residual identity --when trained",
+        ),
+    ),
     "train": Short(
         "Train a network over many seeds, and over a grid of options, in one compiled program; write one page.",
         {

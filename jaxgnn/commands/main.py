@@ -27,6 +27,7 @@ from jaxgnn.host.streams import tolerant
 # name: (module and class, what `jaxgnn --help` says). Only the one that is called is imported.
 COMMANDS = {
     "study": ("study.StudyCommand", "sweep depths and remedies on a data set, train, probe, take spectra; one page"),
+    "diagnose": ("diagnose.DiagnoseCommand", "say why a network fails on a data set, and what to try; one page"),
     "train": ("train.TrainCommand", "train one network over many seeds and a grid of options, in one program"),
     "probe": ("probe.ProbeCommand", "follow features forward, gradients and errors backward, through every layer"),
     "spectrum": ("spectrum.SpectrumCommand", "Jacobian spectra of layers, Lyapunov exponents, sensitivity"),
