@@ -73,7 +73,8 @@ class Rule(NamedTuple):
 
 
 def _relative_gradient(s: Signals, classes: int) -> np.ndarray:
-    return s.grad_norm / s.grad_norm[-1]
+    with np.errstate(all="ignore"):  # G^(L) = 0: nothing is known of its way back
+        return s.grad_norm / s.grad_norm[-1]
 
 
 def _growth(s: Signals, classes: int) -> np.ndarray:

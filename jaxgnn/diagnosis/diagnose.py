@@ -124,7 +124,7 @@ def diagnose(
     logits = jax.eval_shape(model.apply, networks[0], batch.graph, batch.x)
     classes = logits.shape[-1]
     evidence = from_signals(signals, classes)
-    reach = label_reach(task, seed=seed) if distance is None and loss is None else None
+    reach = label_reach(task, field=remedies.field(model), seed=seed) if distance is None and loss is None else None
     targets = _targets(task, batch, seed)
     evidence |= _reached(model, batch.graph, reach, distance, targets)
     working = works(signals)

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import shortest_path
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.sparse_features import SparseFeatures
 
-RADII = (0, 1, 2, 3, 4, 6, 8, 12, 16)
+RADII = (*range(11), 12, 14, 16)
 _NODES, _COLUMNS, _FOLDS, _RIDGES = 500, 16, 5, (1e-3, 1e-1, 1e1)
 
 
@@ -42,11 +42,12 @@ class Reach(NamedTuple):
         return float(best.mean()), float(best.mean() - half), float(best.mean() + half)
 
 
-def label_reach(task: Any, *, seed: int = 0) -> Reach | None:
+def label_reach(task: Any, *, field: int | None = None, seed: int = 0) -> Reach | None:
     """The reach of a task with one label a node; None for others, and with too few labelled nodes to say.
 
     Features of node v are its own and the means over all nodes at distance 1, 2, .. exactly, in 16 random directions;
-    the predictor is ridge regression on the classes, in five folds of the training and validation nodes.
+    the predictor is ridge regression on the classes, in five folds of the training and validation nodes. `field` is a
+    radius that is tried in any case.
     """
     labels, masks = getattr(task, "labels", None), [getattr(task, f"{m}_mask", None) for m in ("train", "val")]
     if labels is None or any(m is None for m in masks) or np.ndim(labels) != 1:
@@ -65,7 +66,8 @@ def label_reach(task: Any, *, seed: int = 0) -> Reach | None:
     shells = [_shell_mean(distances, h, x) for h in range(RADII[-1] + 1)]
     Y = np.eye(int(labels.max()) + 1)[labels[nodes]]
     last = int(distances.max(initial=0))
-    radii = [r for i, r in enumerate(RADII) if i == 0 or RADII[i - 1] < last]
+    tried = sorted({*RADII, min(field or 0, RADII[-1])})
+    radii = [r for i, r in enumerate(tried) if i == 0 or tried[i - 1] < last]
     folds = rng.permutation(np.arange(nodes.size) % _FOLDS)
     right = np.stack([_right(np.concatenate(shells[: r + 1], axis=1), Y, folds) for r in radii])
     best = right.mean(axis=1).argmax()
