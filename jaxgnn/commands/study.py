@@ -36,7 +36,6 @@ from jaxgnn.network.stack import ACTIVATIONS
 from jaxgnn.report.depth_study import headline, write_study
 from jaxgnn.report.terminal import print_references, print_scores, progress_bar
 from jaxgnn.tasks import node_classification
-from jaxgnn.training.result import with_numbers
 from jaxgnn.training.train import SweepPoint, TrainConfig, sweep
 
 _NORM_NAMES = ("pairnorm", "mean_subtraction", "dgn")  # "layer_norm" and so on are clearer for the others
@@ -323,7 +322,7 @@ class Study:
             "failed_seeds": int(np.sum(result.failed)),
             "searched": [p.options | {"val_mean": float(np.mean(p.result.val_score))} for p in points if p.options],
             "spectrum": spectrum_said(exact=self.exact),
-            **measured(self.benchmark, with_numbers(model, best.options), result.params),
+            **measured(self.benchmark, model, best),
         }
 
     def _fingerprint(self, key: tuple[int, str]) -> str:

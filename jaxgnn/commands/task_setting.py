@@ -11,6 +11,7 @@ from jaxgnn.commands.setting import DataConfig, literal, named_values
 from jaxgnn.host.options import check_known, check_texts
 from jaxgnn.network.model import DeepGNN
 from jaxgnn.tasks import BENCHMARKS, Benchmark, ManyGraphs, benchmark
+from jaxgnn.training.result import SweepPoint, with_numbers
 
 # Options of a benchmark that are several numbers.
 _LISTS = ("sizes", "evaluation_sizes", "communities", "bridges")
@@ -93,12 +94,12 @@ def recorded(found: Benchmark, options: tuple[str, ...]) -> Mapping[str, Any]:
     }
 
 
-def measured(found: Benchmark | None, model: DeepGNN, params: Any) -> dict[str, Any]:
+def measured(found: Benchmark | None, model: DeepGNN, point: SweepPoint) -> dict[str, Any]:
     """{"measured": {name: [one of each run]}} of trained networks, None for one that failed; {} without measures."""
     if found is None or not found.measures:
         return {}
-    runs = range(len(jax.tree.leaves(params)[0]))
-    of_runs = [jax.tree.map(lambda a, i=i: np.asarray(a[i]), params) for i in runs]
+    model, params = with_numbers(model, point.options), point.result.params
+    of_runs = [jax.tree.map(lambda a, i=i: np.asarray(a[i]), params) for i in range(len(point.result.score))]
     return {"measured": {name: [_taken(f, model, p) for p in of_runs] for name, f in found.measures.items()}}
 
 

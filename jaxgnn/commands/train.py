@@ -231,7 +231,7 @@ class Training:
             "train_losses": result.train_loss.tolist(),
             "best_steps": result.best_step.tolist(),
             "failed_seeds": int(np.sum(result.failed)),
-            **measured(self.benchmark, with_numbers(self.model, point.options), result.params),
+            **measured(self.benchmark, self.model, point),
         }
 
 

@@ -91,7 +91,7 @@ def print_scores(cells: Sequence[Mapping[str, Any]]) -> None:
 
 def print_references(benchmark: Mapping[str, Any]) -> None:
     """The test scores of a benchmark's predictors that nobody trains, to read a table of scores against."""
-    rows = [(row["name"], f"{row['test']:.4g}") for row in benchmark["references"]]
+    rows = [(row["name"], f"{row['test']:.4g}".replace("inf", "∞")) for row in benchmark["references"]]
     print_table(["untrained", f"test {benchmark['metric'].replace('_', ' ')}"], rows)
 
 

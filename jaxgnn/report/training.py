@@ -80,14 +80,14 @@ def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def references(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Of a benchmark, a row under HEADER for each predictor that nobody trains; none of a data set."""
     rows = results["benchmark"]["references"] if "benchmark" in results else ()
-    return [(row["name"], _number(row["test"]), _number(row["val"]), "", "") for row in rows]
+    return [(row["name"], untrained(row["test"]), untrained(row["val"]), "", "") for row in rows]
 
 
 def benchmark_section(benchmark: Mapping[str, Any]) -> Section:
     """What was made, and the predictors that nobody trains on every split."""
     header = ("predictor", "training", "validation", "test")
     rows = [
-        (row["name"], *(_number(row[split]) for split in ("train", "val", "test"))) for row in benchmark["references"]
+        (row["name"], *(untrained(row[split]) for split in ("train", "val", "test"))) for row in benchmark["references"]
     ]
     said = f"Predictors that nobody trains, by {benchmark['metric'].replace('_', ' ')}."
     return Section("The benchmark", [*benchmark["facts"], said], Table(header, rows))
@@ -98,7 +98,12 @@ def beside(benchmark: Mapping[str, Any] | None) -> str:
     if benchmark is None:
         return ""
     rows = benchmark["references"]
-    return f" Constant predictor {_number(rows[0]['test'])}, oracle {_number(rows[-1]['test'])}."
+    return f" Constant predictor {untrained(rows[0]['test'])}, oracle {untrained(rows[-1]['test'])}."
+
+
+def untrained(score: float) -> str:
+    """A score of a predictor that nobody trains; log10 of an error of 0 is -∞."""
+    return "-∞" if score == -np.inf else _number(score)
 
 
 def measured(row: Mapping[str, Any]) -> str:

@@ -155,10 +155,12 @@ def within_hops(task: ManyGraphs, target: str, scale: float) -> dict[int, Float[
 
 def constants(raw: ConstantPredictor, maximum: float) -> str:
     """The constant predictor's test error in both units, in a sentence."""
-    normalised = raw.test_mse / maximum**2
+    found = np.array([raw.test_mse, raw.test_mse / maximum**2])
+    with np.errstate(divide="ignore"):  # where all targets are alike
+        log10 = np.log10(found)
     return (
-        f"Constant predictor on the test graphs: MSE {raw.test_mse:.4g} in edges (log10 {np.log10(raw.test_mse):.3f}), "
-        f"{normalised:.4g} in fractions of the largest training target, {maximum:g} (log10 {np.log10(normalised):.3f})."
+        f"Constant predictor on the test graphs: MSE {found[0]:.4g} in edges (log10 {log10[0]:.3f}), {found[1]:.4g} in "
+        f"fractions of the largest training target, {maximum:g} (log10 {log10[1]:.3f})."
     )
 
 

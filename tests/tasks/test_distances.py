@@ -101,6 +101,16 @@ def test_the_constant_predictor_has_the_variance_and_is_shown_in_both_units():
         assert f"{row.constant.test:.4g}" in raw.facts[1]
 
 
+def test_where_all_targets_are_alike_the_constant_predictor_is_perfect():
+    found = make(target="diameter", communities=[1], size=5)  # complete: everybody knows everybody
+    assert found.constant[1:] == found.oracle[1:] == (0, 0, 0)
+    assert "MSE 0 in edges (log10 -inf)" in found.facts[1]
+    assert not found.within
+    log10 = make(metric="log10_mse")
+    np.testing.assert_allclose(10 ** np.array(log10.constant[1:]), make().constant[1:], rtol=1e-5)
+    assert log10.oracle.test == -np.inf
+
+
 def test_nodes_numbered_otherwise_have_the_same_distances():
     rng = np.random.default_rng(1)
     A = bottleneck_graph(rng, communities=3, size=5, bridge=2)
