@@ -24,6 +24,8 @@ from jaxgnn.host.storage import Cell, environment, fingerprint, kept_cell, writa
 from jaxgnn.jacobian import (
     LayerJacobian,
     by_distance,
+    influence,
+    influence_of_blocks,
     jacobian,
     kolmogorov_smirnov,
     linear_layer_law,
@@ -34,7 +36,8 @@ from jaxgnn.jacobian import sensitivity as node_sensitivity
 from jaxgnn.jacobian.density import smoothed
 from jaxgnn.jacobian.statistics import exact, stochastic
 from jaxgnn.network.dynamics import effective_kernels
-from jaxgnn.report.spectrum import HEADER, headline, table, write_spectrum
+from jaxgnn.report import ranges
+from jaxgnn.report.spectrum import HEADER, headline, range_line, range_numbers, table, write_spectrum
 from jaxgnn.report.terminal import print_table
 from jaxgnn.training.optimisers import TrainConfig
 from jaxgnn.training.train import train
@@ -147,12 +150,16 @@ class Spectrum:
             "pattern": J.sparsity.pattern,
             "relative_error": J.sparsity.relative_error,
         }
+        found = clock("range", lambda: influence_of_blocks(J.block_norms("entrywise"), self.task.graph))
+        record["range"] = ranges.numbers(found)
+        self.arrays |= ranges.arrays(f"{layer}/influence", found)
         norms = J.block_norms()
         self.arrays |= {f"{layer}/block_norms/{name}": getattr(norms, name) for name in ("data", "indices", "indptr")}
         record |= {"seconds": time.perf_counter() - started, "seconds_of": clock.seconds, "peak_memory": peak_memory()}
         parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in clock.seconds.items())
         self.measured.append(record | {"work": work})
         say(f"layer {layer}: {record['accuracy']}")
+        say(f"layer {layer}: range {ranges.said(record['range'])}")
         say(f"layer {layer}: {record['seconds']:.1f} s: {parts}; peak memory {record['peak_memory'] / 2**30:.2f} GiB")
         return record
 
@@ -219,7 +226,7 @@ class Spectrum:
 
     def _through_depth(self, params: Any, say: Callable[[str], None]) -> dict[str, Any]:
         config, graph, x = self.config, self.task.graph, self.task.x
-        say(f"through {self.model.blocks} layers: Lyapunov exponents, end-to-end Jacobian, sensitivity")
+        say(f"through {self.model.blocks} layers: Lyapunov exponents, end-to-end Jacobian, sensitivity, range")
         try:
             exponents = lyapunov(
                 *self.model.scan_fn(params, graph, x, dtype=config.precision), k=config.exponents, seed=config.seed
@@ -228,10 +235,14 @@ class Spectrum:
             ends = jacobian(f, h, graph).extremes(config.top, certify=False, max_products=400)
             sources = min(config.sources, graph.num_nodes)
             followed = node_sensitivity(f, h, graph, sources=sources, seed=config.seed)
+            nodes = min(config.range_nodes, graph.num_nodes)
+            reached = influence(f, h, graph, nodes=nodes, seed=config.seed)
         except ValueError as error:
             say(f"through depth: {error}")
             return {"error": str(error)}
         at = by_distance(followed)
+        self.arrays |= ranges.arrays("depth/influence", reached)
+        say(f"through depth: range {ranges.said(ranges.numbers(reached))}")
         self.arrays |= _fields("depth/lyapunov", exponents) | _fields("depth/sensitivity", at)
         self.arrays |= {f"depth/largest/{n}": getattr(ends, n) for n in ("values", "lower", "upper")}
         record = {
@@ -239,6 +250,7 @@ class Spectrum:
             "standard_error": exponents.standard_error.tolist(),
             "edge_of_chaos": exponents.largest,
             "end_to_end_norm": float(ends.values[0]) if ends.values.size else 0.0,
+            "range": ranges.numbers(reached),
         }
         try:
             P = np.eye(graph.num_nodes) if self.model.layer == "mlp" else graph.propagation
@@ -304,9 +316,10 @@ class SpectrumCommand:
             page = write_spectrum(spectrum.out, results, spectrum.arrays, f"jaxgnn {shlex.join(arguments)}")
         print_table(HEADER, table(results))
         print(headline(results))
+        print(range_line(results))
         print(f"page: {page}")
         if self.json:
-            print(summary(page, spectrum.out, headline=headline(results)))
+            print(summary(page, spectrum.out, headline=headline(results), range=range_numbers(results)))
 
 
 def _say(line: str) -> None:

@@ -27,6 +27,7 @@ class SpectrumConfig:
       lanczos_steps: products with J^T J for each of them.
       exponents: Lyapunov exponents of the network; 0 for none of what goes through depth.
       sources: nodes whose sensitivity is followed through depth.
+      range_nodes: nodes whose outputs the range through depth is taken of, drawn at random; a layer's is of all nodes.
       precision: "float64" or "float32", of the layers.
       trained: train the network first, for `steps`; otherwise it is taken at initialisation.
       layer_options: options of the layer, name=value,...: heads=8 of gat, for example.
@@ -45,6 +46,7 @@ class SpectrumConfig:
     lanczos_steps: int = 64
     exponents: int = 8
     sources: int = 4
+    range_nodes: int = 16
     precision: Literal["float64", "float32"] = "float64"
     trained: bool = False
     layer_options: tuple[str, ...] = ()
@@ -54,7 +56,7 @@ class SpectrumConfig:
         for option in ("method", "factorise", "precision"):
             kind = Method if option == "method" else type(self).__annotations__[option]
             check_known(option, getattr(self, option), get_args(kind))
-        least = {"top": 1, "probes": 2, "lanczos_steps": 2, "exponents": 0, "sources": 1}
+        least = {"top": 1, "probes": 2, "lanczos_steps": 2, "exponents": 0, "sources": 1, "range_nodes": 1}
         least |= {"exact_below": 0, "eigenvalues_below": 0}
         for option, lowest in least.items():
             check_whole(option, getattr(self, option), least=lowest)

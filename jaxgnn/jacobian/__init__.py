@@ -3,6 +3,7 @@ from jaxgnn.jacobian.extremes import Extremes as Extremes
 from jaxgnn.jacobian.influence import Influence as Influence
 from jaxgnn.jacobian.influence import Mixing as Mixing
 from jaxgnn.jacobian.influence import influence as influence
+from jaxgnn.jacobian.influence import influence_of_blocks as influence_of_blocks
 from jaxgnn.jacobian.influence import mixing as mixing
 from jaxgnn.jacobian.kronecker import Factors as Factors
 from jaxgnn.jacobian.operator import LayerJacobian as LayerJacobian

@@ -59,8 +59,13 @@ def in_edges(graph: Graph, *, either_way: bool = False) -> sp.csr_array:
     return edges
 
 
-def distances_to(nodes: Int[np.ndarray, "s"], edges: sp.csr_array) -> Int[np.ndarray, "s n"]:
-    """Edges on the shortest path from every node u to each of `nodes`, [s, n]; -1 where there is none."""
+def distances_to(
+    nodes: Int[np.ndarray, "s"], edges: sp.csr_array, wanted: Bool[np.ndarray, "s n"] | None = None
+) -> Int[np.ndarray, "s n"]:
+    """Edges on the shortest path from every node u to each of `nodes`, [s, n]; -1 where there is none.
+
+    wanted: pairs that matter: nothing is looked at beyond the last of them, which is -1 too.
+    """
     n = edges.shape[0]
     found = np.full((nodes.size, n), -1, np.int32)
     at_once = max(1, _SEARCH // max(edges.nnz, n, 1))
@@ -68,8 +73,11 @@ def distances_to(nodes: Int[np.ndarray, "s"], edges: sp.csr_array) -> Int[np.nda
         part = found[start : start + at_once]  # a view
         rows, columns = np.arange(len(part)), nodes[start : start + at_once]
         distance = 0
-        while rows.size:
+        left = None if wanted is None else np.count_nonzero(wanted[start : start + at_once])
+        while rows.size and left != 0:
             part[rows, columns] = distance
+            if wanted is not None:
+                left -= np.count_nonzero(wanted[start + rows, columns])
             here = sp.csr_array((np.ones(rows.size, bool), (rows, columns)), (len(part), n))
             rows, columns = (here @ edges).tocoo().coords
             new = part[rows, columns] < 0
@@ -98,6 +106,15 @@ def block_rows(
         if norms is None:
             norms = _one_by_one(J, part, norm)
         yield BlockRows(part, distances, norms, J._twos)
+
+
+def sparse_rows(norms: sp.csr_matrix, edges: sp.csr_array, nodes: Int[np.ndarray, "s"]) -> Iterator[BlockRows]:
+    """The same of norms that are known, [n, n]; distances are -1 as well beyond those at which there is any."""
+    n = edges.shape[0]
+    for start in range(0, nodes.size, max(1, _PAIRS // n)):
+        part = nodes[start : start + max(1, _PAIRS // n)]
+        rows = norms[part].toarray()
+        yield BlockRows(part, distances_to(part, edges, rows > 0), rows, 0)
 
 
 def _reach(J: LayerJacobian, edges: sp.csr_array) -> int | None:

@@ -1,12 +1,13 @@
 """Range: how far away the nodes are that an output depends on, exactly or from a sample of the outputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse as sp
 from jax.tree_util import Partial
 from jaxtyping import Float, Int
 from scipy.special import stdtrit
@@ -17,7 +18,7 @@ from jaxgnn.host.arrays import Array
 from jaxgnn.host.options import check_known, check_whole
 from jaxgnn.host.precision import precision
 from jaxgnn.jacobian import block_rows
-from jaxgnn.jacobian.block_rows import BlockNorm
+from jaxgnn.jacobian.block_rows import BlockNorm, BlockRows
 from jaxgnn.jacobian.operator import LayerJacobian
 from jaxgnn.jacobian.sensitivity import chosen_nodes
 from jaxgnn.layers.parts import evaluated
@@ -176,7 +177,25 @@ def influence(
     n = graph.num_nodes
     if len(J._out) != 2 or J._out[0] != n:
         raise ValueError(f"f(h) has shape {J._out}: allowed are features [{n}, e] of the graph's nodes")
-    return Influence(nodes_, *_by_distance(J, block_rows.in_edges(graph), nodes_, norm), population)
+    edges = block_rows.in_edges(graph)
+    if 0 in J.shape or not nodes_.size:
+        return Influence(nodes_, *_nothing(nodes_), population)
+    return Influence(nodes_, *_by_distance(block_rows.block_rows(J, edges, nodes_, norm)), population)
+
+
+def influence_of_blocks(norms: sp.csr_matrix, graph: Graph) -> Influence:
+    """What `influence` gives of all nodes, from the norms of all blocks, of `jaxgnn.jacobian`'s `block_norms`.
+
+    Raises ValueError for another number of blocks than pairs of nodes.
+    """
+    n = graph.num_nodes
+    if norms.shape != (n, n):
+        raise ValueError(f"norms have shape {norms.shape}: allowed is one for each pair of nodes, {(n, n)}")
+    nodes = np.arange(n) if graph.node_mask is None else np.flatnonzero(graph.node_mask)
+    if not nodes.size:
+        return Influence(nodes, *_nothing(nodes), 0)
+    edges = block_rows.in_edges(graph)
+    return Influence(nodes, *_by_distance(block_rows.sparse_rows(norms, edges, nodes)), nodes.size)
 
 
 def mixing(
@@ -204,10 +223,13 @@ def mixing(
     with precision(h.dtype):
         shape = jax.eval_shape(lambda h: jnp.asarray(f(h)), h).shape
     edges = block_rows.in_edges(graph, either_way=True)
-    by_node, unreached = np.zeros((nodes_.size, 1)), np.zeros(nodes_.size)
+    by_node, unreached = _nothing(nodes_)
     for entry in range(int(np.prod(shape))):
         gradient = Partial(partial(_gradient, f), np.int32(entry))
-        more, beyond = _by_distance(LayerJacobian(gradient, h, graph), edges, nodes_, norm)
+        J = LayerJacobian(gradient, h, graph)
+        if 0 in J.shape or not nodes_.size:
+            continue
+        more, beyond = _by_distance(block_rows.block_rows(J, edges, nodes_, norm))
         longer = max(by_node.shape[1], more.shape[1])
         by_node = sum(np.pad(a, ((0, 0), (0, longer - a.shape[1]))) for a in (by_node, more))
         unreached = unreached + beyond
@@ -232,13 +254,14 @@ def _checked(h: Any, graph: Graph, nodes: Any, norm: str, seed: int) -> tuple[np
     return h, found, real.size
 
 
-def _by_distance(J: LayerJacobian, edges: Any, nodes: np.ndarray, norm: BlockNorm) -> tuple[np.ndarray, np.ndarray]:
+def _nothing(nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((nodes.size, 1)), np.zeros(nodes.size)
+
+
+def _by_distance(rows: Iterable[BlockRows]) -> tuple[np.ndarray, np.ndarray]:
     """[s, H+1] sums of the blocks' norms by distance, and [s] those at none."""
-    parts, unreached = [], np.zeros(nodes.size)
-    if 0 in J.shape or not nodes.size:
-        return np.zeros((nodes.size, 1)), unreached
-    done = 0
-    for _, distances, norms, twos in block_rows.block_rows(J, edges, nodes, norm):
+    parts, unreached = [], []
+    for _, distances, norms, twos in rows:
         s = len(norms)
         # Distances up to the last at which there is any influence, and -1 moved to 0.
         last = int(distances[norms > 0].max(initial=0))
@@ -246,10 +269,11 @@ def _by_distance(J: LayerJacobian, edges: Any, nodes: np.ndarray, norm: BlockNor
         flat = (column + np.arange(s)[:, None] * (last + 2)).ravel()
         sums = np.bincount(flat, norms.ravel(), s * (last + 2)).reshape(s, last + 2)
         sums = block_rows.unscaled(sums, twos)
-        unreached[done : done + s], done = sums[:, 0], done + s
+        unreached.append(sums[:, 0])
         parts.append(sums[:, 1:])
     longest = max(part.shape[1] for part in parts)
-    return np.concatenate([np.pad(p, ((0, 0), (0, longest - p.shape[1]))) for p in parts]), unreached
+    by_node = np.concatenate([np.pad(p, ((0, 0), (0, longest - p.shape[1]))) for p in parts])
+    return by_node, np.concatenate(unreached)
 
 
 def _mean_distance(by_node: np.ndarray) -> np.ndarray:

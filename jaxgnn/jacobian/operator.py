@@ -163,12 +163,18 @@ class LayerJacobian:
             matrix.eliminate_zeros()
         return matrix
 
-    def block_norms(self) -> sp.csr_matrix:
-        """||d f(h)_v / d h_u||_F for all v and u, counted along the first axes, as a sparse matrix [m, n]."""
+    def block_norms(self, norm: str = "frobenius") -> sp.csr_matrix:
+        """Norms of d f(h)_v / d h_u for all v and u, counted along the first axes, as a sparse matrix [m, n].
+
+        norm: "frobenius", or "entrywise", the sum of absolute entries. Raises ValueError for another.
+        """
+        check_known("norm", norm, ("frobenius", "entrywise"))
         entries, (rows, columns) = self._sparse[0].tocoo(), self._products.block_shape
         position = (entries.row // max(rows, 1), entries.col // max(columns, 1))
-        squares = sp.coo_matrix((entries.data.astype(np.float64) ** 2, position), shape=self._products.blocks)
-        norms = sp.csr_matrix(squares).sqrt()
+        power = 2 if norm == "frobenius" else 1
+        terms = np.abs(entries.data.astype(np.float64)) ** power
+        norms = sp.csr_matrix(sp.coo_matrix((terms, position), shape=self._products.blocks))
+        norms = norms.sqrt() if norm == "frobenius" else norms
         norms.data = linear.rescaled(norms.data, -self._twos)
         return norms
 

@@ -181,6 +181,12 @@ def sensitivities(lines: Mapping[str, ByDistance]) -> Panel:
     return Panel(x, y, tuple(series), nothing="no value is above 0")
 
 
+def influences(lines: Mapping[str, Line]) -> Panel:
+    """Influence of all nodes at a distance on one node, on a log scale, with error bars."""
+    x, y = Axis("distance in the graph (edges)", whole=True), Axis("influence Tₕ of all nodes at it", "log")
+    return Panel(x, y, _with_errors(lines), nothing="no value is above 0")
+
+
 def exponents(lines: Mapping[str, Line]) -> Panel:
     """Lyapunov exponents by index with error bars; at 0 a direction neither grows nor shrinks."""
     y = Axis("Lyapunov exponent (nats per layer)")

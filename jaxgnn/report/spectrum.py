@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from jaxgnn.report import plots
+from jaxgnn.report import plots, ranges
 from jaxgnn.report import spectrum_plots as draw
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
 
-HEADER = ("layer", "method", "σ₁", "largest |λ|", "mean σ²", "variance of σ²", "mean log σ", "zero", "seconds")
+HEADER = ("layer", "method", "σ₁", "largest |λ|", "mean σ²", "variance of σ²", "mean log σ", "zero", "range", "seconds")
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -56,6 +56,23 @@ def headline(results: Mapping[str, Any]) -> str:
     return f"{said} Through depth perturbations {does}: the first Lyapunov exponent is {exponent:.3g}{known} a layer."
 
 
+def range_numbers(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The range of each layer, by number, and of the network, under "depth"; what was not measured is left out."""
+    found = {str(record["layer"]): record["range"] for record in results["layers"] if "range" in record}
+    depth = results["depth"] or {}
+    return found | ({"depth": depth["range"]} if "range" in depth else {})
+
+
+def range_line(results: Mapping[str, Any]) -> str:
+    """The ranges in a sentence."""
+    found = range_numbers(results)
+    layers = ", ".join(f"{_range(r['range'])} at layer {name}" for name, r in found.items() if name != "depth")
+    said = [f"Range of a layer (edges, mean distance of what a node depends on): {layers or 'none'}"]
+    if "depth" in found:
+        said.append(f"of the network, X⁽⁰⁾ to X⁽ᴸ⁾: {ranges.said(found['depth'])}")
+    return "; ".join(said) + "."
+
+
 def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """One row of texts a layer, under HEADER."""
     rows = []
@@ -68,7 +85,8 @@ def table(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
         least = "" if record["zero"]["all"] else "≥ "
         zero = f"{least}{record['zero']['count']:,} of {min(record['shape']):,}"
         first = (str(record["layer"]), record["method"], f"{s['spectral']['value']:.4g}")
-        rows.append((*first, f"{record['spectral_radius']:.4g}", *numbers, zero, f"{record['seconds']:.1f}"))
+        reach = _range(record["range"]["range"])
+        rows.append((*first, f"{record['spectral_radius']:.4g}", *numbers, zero, reach, f"{record['seconds']:.1f}"))
     return rows
 
 
@@ -83,6 +101,7 @@ def _layer(figures: Path, record: Mapping[str, Any], arrays: Arrays) -> Section:
         f"The sparse Jacobian has {record['sparse']['entries']:,} entries; on random vectors it is "
         f"{record['sparse']['relative_error']:.1e} off (pattern: {record['sparse']['pattern']}).",
     ]
+    said.append(f"Range: {ranges.said(record['range'])}.")
     blocks = [
         _singular_values(figures, record, arrays),
         _density(figures, record, arrays),
@@ -185,7 +204,14 @@ def _depth(figures: Path, depth: Mapping[str, Any], arrays: Arrays) -> Section:
     falls = f"The mean falls from {mean[0]:.2g} at distance {distance[0]} to {mean[-1]:.2g} at {distance[-1]}."
     said = f"{falls} Bound, its mean over the same pairs: {depth['bound']}."
     third = FigureBlock(svg, "Sensitivity against distance", said)
-    return Section("Through depth", figures=[first, second, third])
+    text = f"The range from X⁽⁰⁾ to X⁽ᴸ⁾ is {ranges.said(depth['range'])}. {ranges.ABOUT} Bars are one standard error."
+    lines = {"X⁽⁰⁾ to X⁽ᴸ⁾": ranges.line("depth/influence", arrays)}
+    fourth = ranges.figure(figures, "depth-influence", lines, "Influence against distance", text)
+    return Section("Through depth", figures=[first, second, third, fourth])
+
+
+def _range(value: float | None) -> str:
+    return "unknown" if value is None or not np.isfinite(value) else f"{value:.3g}"
 
 
 def _with_error(estimate: Mapping[str, float | None]) -> str:

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import jaxgnn as jg
 from jaxgnn.commands.main import main
@@ -9,6 +10,7 @@ from jaxgnn.commands.setting import DataConfig, ModelConfig
 from jaxgnn.commands.spectrum import Spectrum, SpectrumConfig, choose
 from jaxgnn.host.storage import Cell, kept_cell
 from jaxgnn.jacobian import linear_layer_law
+from jaxgnn.report.spectrum import range_line
 from jaxgnn.training.optimisers import TrainConfig
 
 SMALL = {"probes": 4, "lanczos_steps": 16, "sources": 4, "exponents": 3}
@@ -64,6 +66,27 @@ def test_depth_is_the_product_of_the_layers(tmp_path):
     assert len(depth["lyapunov"]) == 3
     high, bound = measured.arrays["depth/sensitivity/mean"], measured.arrays["depth/sensitivity/bound"]
     assert (high <= bound * (1 + 1e-12)).all()
+
+
+def test_ranges_are_those_of_the_dense_jacobians(tmp_path):
+    measured = spectrum(tmp_path, range_nodes=5)
+    results, params = measured.run(), measured.parameters()
+    graph = measured.task.graph
+    distance = sp.csgraph.shortest_path(sp.csr_array((np.ones(156), (graph.receivers, graph.senders)), (34, 34)))
+    for record in results["layers"]:
+        norms = np.abs(jacobian_of(measured, params, record["layer"])).reshape(34, 3, 34, 3).sum(axis=(1, 3))
+        known = norms.sum(axis=1) > 0
+        rho = (norms * distance).sum(axis=1)[known] / norms.sum(axis=1)[known]
+        assert record["range"]["range"] == pytest.approx(rho.mean(), rel=1e-12)
+        assert record["range"]["without_influence"] == 34 - known.sum()
+        assert record["range"]["interval"] == [record["range"]["range"]] * 2  # of all nodes
+    ends = results["depth"]["range"]
+    assert (ends["nodes"], ends["population"]) == (5, 34)
+    low, high = ends["interval"]
+    assert low < ends["range"] < high
+    assert 1 < measured.arrays["depth/influence/total"].size <= 5
+    assert f"{results['layers'][1]['range']['range']:.3g} at layer 2" in range_line(results)
+    assert "5 of 34 nodes" in range_line(results)
 
 
 def test_the_law_beside_a_plain_layer_has_the_mean_square_of_its_weights(tmp_path):

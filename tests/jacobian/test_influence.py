@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import networkx as nx
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from jax.tree_util import Partial
 
 import jaxgnn as jg
 from jaxgnn.jacobian import block_rows
-from jaxgnn.jacobian.influence import Influence, Mixing
+from jaxgnn.jacobian.influence import Influence, Mixing, influence_of_blocks
 
 NORMS = {
     "entrywise": lambda J: np.abs(J).sum(axis=(1, 3)),
@@ -140,6 +141,21 @@ def test_one_long_edge_that_is_not_in_the_graph_is_found(graphs):
             J = np.asarray(jax.jacfwd(lambda h, A=A: jnp.tanh(A @ h))(jnp.asarray(h)))
         T, _ = by_distance(NORMS["entrywise"](J), distances(graph))
         np.testing.assert_allclose(found.by_node, T, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["directed", "several_components"])
+def test_influence_from_the_sparse_jacobian(graphs, name):
+    graph = built(graphs, name)
+    f, h = Partial(mixed if name == "directed" else jnp.matmul, graph.propagation.dense()), signal(graph.num_nodes, 2)
+    found = influence_of_blocks(jg.jacobian(f, h, graph).block_norms("entrywise"), graph)
+    expected = jg.influence(f, h, graph)
+    np.testing.assert_allclose(found.by_node, expected.by_node, rtol=1e-12)
+    np.testing.assert_allclose(found.unreached, expected.unreached, rtol=1e-12)
+    assert found.population == expected.population
+    with pytest.raises(ValueError, match=r"^norms have shape \(2, 2\): allowed is one for each pair of nodes"):
+        influence_of_blocks(sp.csr_matrix((2, 2)), graph)
+    with pytest.raises(ValueError, match=r"^norm='spectral' is not known: allowed are frobenius, entrywise$"):
+        jg.jacobian(f, h, graph).block_norms("spectral")
 
 
 def test_nodes_that_share_no_input_share_products(graphs, monkeypatch):
