@@ -207,7 +207,7 @@ REPRODUCTION = Reproduction(
         "cpu": Config(),
         "full": Config((3, 5, 10, 50), width=64, graphs=1000, seeds=10, steps=20_000, scale="literature"),
     },
-    cost={"smoke": "a minute", "cpu": "about half an hour", "full": "not run"},
+    cost={"smoke": "a minute", "cpu": "18 min, beside other work", "full": "not run"},
     cells=cells,
     show=show,
 )

@@ -38,8 +38,8 @@ class DataConfig:
     """What to train on.
 
     Attributes:
-      dataset: a name that `jaxgnn data list` shows, of which csbm and karate need no file; or the path of a file that
-        `jaxgnn.save_dataset` wrote, or of a folder with edges.csv and nodes.csv.
+      dataset: a name that `jaxgnn data list` shows, of which csbm, power_law, roads and karate need no file; or the
+        path of a file that `jaxgnn.save_dataset` wrote, or of a folder with edges.csv and nodes.csv.
       split: "public" or "geom:0" to "geom:9"; by default the data set's first.
       normalisation: of the propagation matrix.
       loops: whether it has a loop at every node; by default all but "raw" have.

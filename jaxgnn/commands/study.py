@@ -65,7 +65,7 @@ class StudyConfig:
     """What to study. Written to results.json; the command line is derived from it.
 
     Attributes:
-      dataset: a name that `jaxgnn data list` shows; csbm and karate need no file.
+      dataset: a name that `jaxgnn data list` shows; csbm, power_law, roads and karate need no file.
       split: "public" or "geom:0" to "geom:9"; by default the data set's first.
       task: a benchmark in place of a data set, made from nothing, with its constant predictor and its oracle: lrim,
         bottlenecks, recall, roads, graph_properties, ring_transfer or graph_transfer. Its first training graph is
