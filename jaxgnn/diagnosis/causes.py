@@ -158,7 +158,8 @@ def works(networks: list[Signals]) -> bool:
 def named(findings: Mapping[str, Finding], *, working: bool) -> tuple[str, list[str]]:
     """The cause, and the others that hold: by severity in decades, dead ends first.
 
-    A readout that is dead since its features are alike at every node is a consequence of their collapse.
+    A readout that is dead since its features are alike at every node is a consequence of their collapse, and so are
+    errors that smooth where the features do (Keriven 2025).
     """
     holding = [name for name in ORDER if name in findings and findings[name].holds]
     if working:  # what trained in spite of it is no cause of failing
@@ -166,9 +167,11 @@ def named(findings: Mapping[str, Finding], *, working: bool) -> tuple[str, list[
     if not holding:
         return "healthy", []
     ends = [name for name in ("dead_readout", "dead_units") if name in holding]
-    if "forward_collapse" in holding:
+    collapsed = "forward_collapse" in holding
+    if collapsed:
         ends = [name for name in ends if name != "dead_readout"]
-    rest = [name for name in holding if name not in ("dead_readout", "dead_units")]
+    follows = ("dead_readout", "dead_units", *(("gradient_smoothing",) if collapsed else ()))
+    rest = [name for name in holding if name not in follows]
     first = ends[0] if ends else max(rest, key=lambda name: (findings[name].severity, -ORDER.index(name)))
     return first, [name for name in holding if name != first]
 

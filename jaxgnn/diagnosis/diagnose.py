@@ -144,7 +144,7 @@ def diagnose(
             cause, also = named(evidence, working=working)
     prediction = None
     if isinstance(model, DeepGNN) and cause != "healthy":
-        more = {"distance": needed, "targets": targets}
+        more = {"distance": needed, "reach": reach, "targets": targets}
         prediction = remedies.remedy(
             evidence[cause], model, batch, classes=classes, seeds=len(networks), seed=seed, **more
         )

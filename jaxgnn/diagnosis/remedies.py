@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxgnn.diagnosis.causes import Finding, from_signals
-from jaxgnn.diagnosis.reach import passed_through
+from jaxgnn.diagnosis.reach import Reach, passed_through
 from jaxgnn.diagnosis.signals import measured
 from jaxgnn.graphs import rewiring
 from jaxgnn.graphs.graph import Graph
@@ -106,6 +106,7 @@ def remedy(
     seeds: int,
     seed: int,
     distance: int | None = None,
+    reach: Reach | None = None,
     targets: Any = None,
 ) -> Remedy | None:
     """The first candidate that is predicted to be enough, or the last that was tried; None where there is none."""
@@ -116,7 +117,8 @@ def remedy(
         changed = model.clone(**options)
         theory = _by_theory(changed, batch.graph)
         if found.cause == "under_reach":
-            predicted: float = float(field(changed) or 0)
+            far = field(changed) or 0
+            predicted = float(far - (distance or 0)) if reach is None else reach.gain_beyond(far)[0]
         elif found.cause in ("bound_too_small", "depth_not_needed"):
             predicted = np.nan  # only training tells
         else:

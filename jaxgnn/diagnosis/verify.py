@@ -76,13 +76,15 @@ def by_training(
 
     bound_too_small: its training loss is above the shallow reference's, and four times c lowers it, both by an
     interval. depth_not_needed: its validation score is not above that of the best shallow network by an interval; those
-    have 2 and 4 layers, the same budget, and no residual or bound.
+    have 2 and 4 layers and the same options, or 2 and no residual, bound or norm, and all the same budget.
     """
     runs = {}
     for depth in SHALLOW:
         if depth < model.depth:
-            shallow = model.clone(depth=depth, residual="none", bound="none", norm="none", khop=False)
-            runs[f"depth {depth}"] = run(shallow, task, **options)
+            runs[f"depth {depth}"] = run(model.clone(depth=depth), task, **options)
+    if model.depth > SHALLOW[0]:
+        plain = model.clone(depth=SHALLOW[0], residual="none", bound="none", norm="none", khop=False)
+        runs[f"depth {SHALLOW[0]}, plain"] = run(plain, task, **options)
     if not runs:
         return {}, {}
     sign = 1.0 if task.maximise else -1.0
