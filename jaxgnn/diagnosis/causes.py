@@ -158,22 +158,19 @@ def works(networks: list[Signals]) -> bool:
 def named(findings: Mapping[str, Finding], *, working: bool) -> tuple[str, list[str]]:
     """The cause, and the others that hold: by severity in decades, dead ends first.
 
-    A readout that is dead since its features are alike at every node is a consequence of their collapse, and so are
-    errors that smooth where the features do (Keriven 2025).
+    Where features have collapsed, a dead readout, dead units and errors that smooth are consequences (Keriven 2025);
+    where signals expand, units that are off at every node are.
     """
     holding = [name for name in ORDER if name in findings and findings[name].holds]
     if working:  # what trained in spite of it is no cause of failing
         holding = [name for name in holding if name in ("under_reach", "over_squashing", "depth_not_needed")]
     if not holding:
         return "healthy", []
-    ends = [name for name in ("dead_readout", "dead_units") if name in holding]
-    collapsed = "forward_collapse" in holding
-    if collapsed:
-        ends = [name for name in ends if name != "dead_readout"]
-    follows = ("dead_readout", "dead_units", *(("gradient_smoothing",) if collapsed else ()))
-    rest = [name for name in holding if name not in follows]
-    first = ends[0] if ends else max(rest, key=lambda name: (findings[name].severity, -ORDER.index(name)))
-    return first, [name for name in holding if name != first]
+    follows = {"forward_collapse": ("dead_readout", "dead_units", "gradient_smoothing"), "expansion": ("dead_units",)}
+    first = [name for name in holding if not any(name in follows.get(other, ()) for other in holding)]
+    ends = [name for name in ("dead_readout", "dead_units") if name in first]
+    cause = ends[0] if ends else max(first, key=lambda name: (findings[name].severity, -ORDER.index(name)))
+    return cause, [name for name in holding if name != cause]
 
 
 def interval(values: Any) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxgnn.diagnosis import remedies
 from jaxgnn.diagnosis.causes import Finding, from_signals, named, works
-from jaxgnn.diagnosis.reach import Reach, label_reach, passed_through
+from jaxgnn.diagnosis.reach import SQUASHED, Reach, label_reach, passed_through
 from jaxgnn.diagnosis.signals import Signals, measured
 from jaxgnn.diagnosis.verify import Verified, by_training, compared, run
 from jaxgnn.graphs.graph import Graph
@@ -17,7 +17,7 @@ from jaxgnn.host.options import check_flag, check_seed, check_whole
 from jaxgnn.network.adapters import as_network
 from jaxgnn.network.model import DeepGNN
 
-_SQUASHED, _GAIN, _TARGETS = 1e-3, 0.05, 100
+_GAIN, _TARGETS = 0.05, 100
 NOT_ASKED = ("under_reach", "over_squashing", "bound_too_small", "depth_not_needed")
 
 
@@ -209,25 +209,36 @@ def _reached(
     """Whether the network reaches as far as labels depend on features, and what of that the graph lets through."""
     reached = remedies.field(model)
     far = f"hops of {'' if reached is None else reached} that the network reaches, less those that labels depend on"
-    squashed = "share of walks as long as the labels' distance that come from there"
+    squashed = f"share of walks of {distance} steps that come from distance {distance}"
     unasked = Finding("under_reach", np.nan, np.nan, np.nan, 0.0, "below", None, None, far)
-    no_walks = Finding("over_squashing", np.nan, np.nan, np.nan, _SQUASHED, "below", None, None, squashed)
+    no_walks = Finding("over_squashing", np.nan, np.nan, np.nan, SQUASHED, "below", None, None, squashed)
     if reached is None or (reach is None and distance is None):
         return {"under_reach": unasked, "over_squashing": no_walks}
+    of_pairs = getattr(model, "khop", False)  # what is far comes without steps in between
     if distance is not None:
         short = float(reached - distance)
         under = Finding("under_reach", short, short, short, 0.0, "below", None, short < 0, far)
-    else:
-        assert reach is not None
-        gain = reach.gain_beyond(reached)
-        means = f"labels predicted from farther than {reached} hops, more than from nearer (share, 95% interval)"
-        under = Finding("under_reach", *gain, _GAIN, "above", None, gain[0] > _GAIN and gain[1] > 0, means)
-        distance = reach.distance
-    if distance < 2 or under.holds:
-        return {"under_reach": under, "over_squashing": no_walks._replace(holds=False if distance < 2 else None)}
-    share = passed_through(graph, targets, distance)
-    holds = bool(share < _SQUASHED)
-    return {"under_reach": under, "over_squashing": no_walks._replace(value=share, low=share, high=share, holds=holds)}
+        if under.holds or of_pairs:
+            return {"under_reach": under, "over_squashing": no_walks._replace(holds=False if of_pairs else None)}
+        share = passed_through(graph, targets, distance)
+        over = no_walks._replace(value=share, low=share, high=share, holds=bool(share < SQUASHED))
+        return {"under_reach": under, "over_squashing": over}
+    assert reach is not None
+    under = _gained("under_reach", reach, reached, "")
+    if under.holds or of_pairs:
+        return {"under_reach": under, "over_squashing": no_walks._replace(holds=False if of_pairs else None)}
+    arrives = 0
+    while arrives < min(reached, int(reach.radii[-1])) and passed_through(graph, targets, arrives + 1) >= SQUASHED:
+        arrives += 1
+    over = _gained("over_squashing", reach, arrives, f", from where fewer than {SQUASHED:g} of the walks come")
+    return {"under_reach": under, "over_squashing": over}
+
+
+def _gained(cause: str, reach: Reach, field: int, beyond: str) -> Finding:
+    """Whether labels depend on what lies beyond some hops."""
+    gain = reach.gain_beyond(field)
+    means = f"labels predicted from farther than {field} hops{beyond}, more than from nearer (share, 95% interval)"
+    return Finding(cause, *gain, _GAIN, "above", None, gain[0] > _GAIN and gain[1] > 0, means)
 
 
 def _verified(model: DeepGNN, task: Any, remedy: Any, runs: dict[str, Any], options: dict[str, Any]) -> Verified:

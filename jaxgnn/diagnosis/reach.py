@@ -12,6 +12,7 @@ from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.sparse_features import SparseFeatures
 
 RADII = (*range(11), 12, 14, 16)
+SQUASHED = 1e-3  # share of walks below which what they bring is squashed
 _NODES, _COLUMNS, _FOLDS, _RIDGES = 500, 16, 5, (1e-3, 1e-1, 1e1)
 
 

@@ -79,7 +79,7 @@ class Layer(nn.Module):
 
 
 def test_layers_of_ones_own(task):
-    network = jg.sequential([nn.Dense(4), *(Layer() for _ in range(30)), nn.Dense(2)])
+    network = jg.sequential([Layer()] * 30, encoder=nn.Dense(4), readout=nn.Dense(2))
     found = jg.diagnose(network, network.init(jax.random.key(0), task.graph, task.x), task)
     assert found.cause == "expansion"
     assert found.prediction is None
