@@ -271,7 +271,7 @@ def _said(verified: Verified | None) -> str:
     came = "came true" if verified.came_true else "did not come true"
     return (
         f"; {came} in {verified.steps} steps of {verified.seeds} seeds: "
-        f"training loss changed by {loss:.3g} [{low:.3g}, {high:.3g}]"
+        f"training loss changed by {loss:.3g} [{low:.3g}, {high:.3g}] decades"
     )
 
 

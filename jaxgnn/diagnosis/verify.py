@@ -11,6 +11,7 @@ from jaxgnn.network.model import DeepGNN
 from jaxgnn.training.train import train
 
 SHALLOW = (2, 4)
+_LEAST = 1e-12  # losses below are 0 in float32
 
 
 class Run(NamedTuple):
@@ -27,7 +28,8 @@ class Verified(NamedTuple):
     Attributes:
       steps, seeds: of every training.
       runs: by what was trained: "as it is", "remedy", "depth 2", ...
-      loss_change: final training loss of the remedy less that of the network as it is: mean and 95% interval.
+      loss_change: decades between the final training loss of the network as it is and that of the remedy, below 0 where
+        the remedy's is lower: mean and 95% interval over seeds.
       score_change: the same of validation scores, in the direction that is better.
       came_true: whether the remedy's loss is lower or its score better by a whole interval; None without a remedy.
     """
@@ -50,8 +52,8 @@ def run(model: Any, task: Any, **options: Any) -> Run:
 
 
 def compared(before: Run, after: Run, *, maximise: bool) -> tuple[tuple, tuple, bool]:
-    """Changes of loss and of score with intervals, and whether the second is better by a whole interval of either."""
-    loss = _difference(after.loss, before.loss)
+    """Changes of the loss's logarithm and of the score with intervals, and whether the second is better by a whole interval of either."""
+    loss = _difference(*(np.log10(np.maximum(one.loss, _LEAST)) for one in (after, before)))
     score = _difference(after.val_score, before.val_score)
     score = score if maximise else (-score[0], -score[2], -score[1])
     better = loss[2] < 0 or score[1] > 0
