@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 
 from jaxgnn import layers
 from jaxgnn.analysis.backward import Backward, backward_analysis
+from jaxgnn.analysis.layer_range import layer_influence
 from jaxgnn.analysis.theory_lines import Geometry, Line, Lines, geometry, lines
 from jaxgnn.analysis.verdict import verdict
 from jaxgnn.commands.options_file import save as save_options
@@ -25,8 +26,10 @@ from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_known, check_seed, check_texts, check_whole, checked_list
 from jaxgnn.host.precision import precision
 from jaxgnn.host.storage import environment, fingerprint, writable_folder, write_arrays, write_json
+from jaxgnn.jacobian import Influence
 from jaxgnn.network.model import DeepGNN
 from jaxgnn.report.probing import HEADER, STATES, headline, table, write_probing
+from jaxgnn.report.probing_ranges import by_seed, ranges, ranges_said
 from jaxgnn.report.probing_ranks import ranks, ranks_said
 from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.training.drive import STEPS_AT_ONCE
@@ -50,6 +53,7 @@ class ProbeConfig:
       record_every: sample every layer during training every so many steps, a multiple of 10; 0 for never.
       record_ranks: and their effective and stable ranks.
       precision: "float64" or "float32", of the probes; training is in float32.
+      range_nodes: nodes, drawn at random, whose logits the range is taken of, at every layer; 0 for no range.
       layer_options: options of the layer, name=value,...: heads=8 of gat, for example.
       seed: of all randomness; seed i's network is the one that `jaxgnn train` trains as its i-th.
 
@@ -62,6 +66,7 @@ class ProbeConfig:
     record_every: int = 10
     record_ranks: bool = False
     precision: Literal["float64", "float32"] = "float64"
+    range_nodes: int = 16
     layer_options: tuple[str, ...] = ()
     seed: int = 0
 
@@ -73,6 +78,7 @@ class ProbeConfig:
         for option in ("control", "precision"):
             check_known(option, getattr(self, option), get_args(type(self).__annotations__[option]))
         check_whole("seeds", self.seeds, least=1)
+        check_whole("range_nodes", self.range_nodes, least=0)
         check_texts("layer_options", self.layer_options)
         check_seed("seed", self.seed)
         check_whole("record_every", self.record_every)
@@ -172,13 +178,18 @@ class Probing:
 
     def _probe(self, where: str, model: DeepGNN, params: Any, shape: Geometry) -> dict[str, Any]:
         """The numbers of one network in one state: arrays [seeds, layers], and their median and range by layer."""
-        found, drawn = [], []
+        found, drawn, reached = [], [], []
         for seed in range(self.config.seeds):
             of_seed = jax.tree.map(lambda a, i=seed: np.asarray(a[i]), params)
             found.append(self._analysed(model, of_seed, shape))
             drawn.append(lines(model, of_seed, shape))
+            if self.config.range_nodes:
+                reached.append(self._influence(model, of_seed))
         numbers = flat("", jax.tree.map(lambda *leaves: np.stack(leaves), *found))
         numbers |= _energies(numbers, self.task.graph.num_nodes)
+        about, of_layers, by_distance = by_seed(reached, model.blocks)
+        numbers |= of_layers
+        self.arrays |= {f"{where}/influence/{name}": values for name, values in by_distance.items()}
         theory = _theory(drawn, numbers)
         # Of those with lines, in these residual rules B^(l) = rho'(H^(l)) * G^(l+1), no factor between them.
         theory["backward"]["of_errors"] = model.residual in ("none", "identity")
@@ -189,7 +200,20 @@ class Probing:
             "layers": {name: _summary(values) for name, values in numbers.items()},
             "lines": described,
             "verdict": verdict(numbers),
+            "range": about,
         }
+
+    def _influence(self, model: DeepGNN, params: Any) -> tuple[Influence, ...] | str:
+        """Of every layer's features on the logits, or why there is none."""
+        dtype = np.dtype(self.config.precision)
+        task = jax.tree.map(np.array, self.task)  # as below
+        params, x = jax.tree.map(lambda a: np.asarray(a, dtype), (params, task.x))
+        nodes = min(self.config.range_nodes, task.graph.num_nodes)
+        with precision(dtype):
+            try:
+                return layer_influence(model, params, task.graph, x, nodes=nodes, seed=self.config.seed)
+            except ValueError as error:  # features that overflow have no derivatives
+                return str(error)
 
     def _analysed(self, model: DeepGNN, params: Any, shape: Geometry) -> Backward:
         dtype = np.dtype(self.config.precision)
@@ -285,6 +309,8 @@ class ProbeCommand:
         print_table(HEADER, table(results))
         print(results["headline"])
         print(ranks_said(results))
+        if said := ranges_said(results):
+            print(said)
         print(f"page: {page}")
         if self.json:
-            print(summary(page, probing.out, headline=results["headline"], ranks=ranks(results)))
+            print(summary(page, probing.out, headline=results["headline"], ranks=ranks(results), range=ranges(results)))

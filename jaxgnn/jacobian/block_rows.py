@@ -73,11 +73,11 @@ def distances_to(
         part = found[start : start + at_once]  # a view
         rows, columns = np.arange(len(part)), nodes[start : start + at_once]
         distance = 0
-        left = None if wanted is None else np.count_nonzero(wanted[start : start + at_once])
+        left = -1 if wanted is None else int(np.count_nonzero(wanted[start : start + at_once]))
         while rows.size and left != 0:
             part[rows, columns] = distance
             if wanted is not None:
-                left -= np.count_nonzero(wanted[start + rows, columns])
+                left -= int(np.count_nonzero(wanted[start + rows, columns]))
             here = sp.csr_array((np.ones(rows.size, bool), (rows, columns)), (len(part), n))
             rows, columns = (here @ edges).tocoo().coords
             new = part[rows, columns] < 0

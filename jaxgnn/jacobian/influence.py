@@ -183,6 +183,13 @@ def influence(
     return Influence(nodes_, *_by_distance(block_rows.block_rows(J, edges, nodes_, norm)), population)
 
 
+def influence_of_rows(rows: BlockRows, population: int) -> Influence:
+    """From nodes' norms and distances; the nodes were drawn from `population`."""
+    if not rows.nodes.size:
+        return Influence(rows.nodes, *_nothing(rows.nodes), population)
+    return Influence(rows.nodes, *_by_distance([rows]), population)
+
+
 def influence_of_blocks(norms: sp.csr_matrix, graph: Graph) -> Influence:
     """What `influence` gives of all nodes, from the norms of all blocks, of `jaxgnn.jacobian`'s `block_norms`.
 

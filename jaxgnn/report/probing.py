@@ -9,7 +9,9 @@ import numpy as np
 from jaxgnn.report import plots
 from jaxgnn.report.page import FigureBlock, Section, Table, write_page
 from jaxgnn.report.probing_plots import Curve, curves
-from jaxgnn.report.probing_ranks import ABOUT, SIGNALS
+from jaxgnn.report.probing_ranges import ABOUT as ABOUT_RANGE
+from jaxgnn.report.probing_ranges import ranges_said
+from jaxgnn.report.probing_ranks import ABOUT, SIGNALS, ranks_said
 from jaxgnn.report.recorded import STYLES, recorded
 
 HEADER = ("state", "network", "loss", "‖G⁽⁰⁾‖/‖G⁽ᴸ⁾‖", "off span at 0", "least", "at L", "linear recursion", "gradient")
@@ -36,7 +38,8 @@ def write_probing(out: Path, results: Mapping[str, Any], arrays: Arrays, command
     model, dataset = results["config"]["model"], results["config"]["data"]["dataset"]
     title = f"Backward errors of {model['layer'].upper()} with {model['depth']} layers on {dataset}"
     page = out / "index.html"
-    write_page(page, title, [results["headline"]], sections, footer)
+    lead = [results["headline"], ranks_said(results), ranges_said(results)]
+    write_page(page, title, [text for text in lead if text], sections, footer)
     return page
 
 
@@ -71,6 +74,7 @@ class _State:
             Section(f"{where}: vanishing apart from smoothing", figures=self._separated()),
             Section(f"{where}: the errors' shape", basis, figures=self._shapes()),
             Section(f"{where}: ranks", [ABOUT] if self.first else [], figures=self._ranks()),
+            *self._range(),
         ]
 
     def _sizes(self) -> list[FigureBlock]:
@@ -142,6 +146,22 @@ class _State:
             file = f"{signal.replace('_', '-')}-ranks"
             blocks.append(self._block(file, drawn, f"Ranks of {X}", said, f"rank of {X}"))
         return blocks
+
+    def _range(self) -> list[Section]:
+        if any(found["range"] is None for found in self.models.values()):
+            return []
+        drawn = self._of("range/range")
+        by_layer = self._block("range", drawn, "Range of X⁽ˡ⁾", self._ends("range/range"), "range (edges)", log=False)
+        lines = {}
+        for i, name in enumerate(self.models):
+            total = self.arrays[f"{self.state}/{name}/influence/total"]
+            lines[name] = Curve(np.arange(total.shape[1]), total, i, STYLES[i])
+        figure = curves(lines, xlabel="distance in the graph (edges)", ylabel="Tₕ, the mean over nodes", log=True)
+        svg = plots.save(figure, self.folder, f"{self.state}-influence")
+        said = "How much the logits of a node depend on X⁽⁰⁾ of all nodes at a distance."
+        by_distance = FigureBlock(svg, "Influence against distance", said)
+        about = [ABOUT_RANGE] if self.first else []
+        return [Section(f"{STATES[self.state]}: range", about, figures=[by_layer, by_distance])]
 
     def _of(self, quantity: str, label: str = "", *, colour: int | None = None, thin: bool = False) -> dict[str, Curve]:
         """A quantity of every network; thin lines are medians alone."""

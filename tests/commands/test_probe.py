@@ -67,6 +67,24 @@ def test_the_numbers_are_those_of_the_trained_networks(both):
         np.testing.assert_array_equal(measured.arrays[f"record/{name}/steps"], [0, 10])
 
 
+def test_ranges_are_those_of_the_networks(both):
+    measured, results = both
+    task = measured.task
+    trained = jg.train(measured.models["gcn"], task, seeds=2, steps=10)
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda a: np.asarray(a[1], np.float64), trained.initial_params)
+        x, readout = np.asarray(task.x, np.float64), params["params"]["readout"]["kernel"]
+        f, h = measured.models["gcn"].segment_fn(params, task.graph, x)
+        expected = jg.influence(lambda h: f(h) @ readout, h, task.graph, nodes=16)
+    found = results["states"]["init"]["gcn"]["range"]
+    assert found["ranges"][1] == pytest.approx(expected.range, rel=1e-9)
+    assert found["standard_errors"][1] == pytest.approx(expected.standard_error, rel=1e-9)
+    np.testing.assert_allclose(measured.arrays["init/gcn/influence/total"][1], expected.total, rtol=1e-9)
+    assert measured.arrays["init/gcn/range/range"].shape == (2, 4)
+    assert (measured.arrays["init/gcn/range/range"][:, 3] == 0).all()  # the readout
+    assert results["states"]["init"]["mlp"]["range"]["ranges"] == [0, 0]
+
+
 def test_before_training_needs_no_training_and_gives_the_same(both, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxgnn.commands.probe.train", None)
     alone = probing(tmp_path, model={"activation": "tanh"}, seeds=2, when=("init",), control="none")
@@ -195,8 +213,12 @@ def test_the_command_writes_a_page(tmp_path, capsys):
     assert summary["page"].endswith("index.html")
     ranks = results["states"]["init"]["gcn"]["layers"]["feature_ranks/effective"]["median"]
     assert summary["ranks"]["init"]["gcn"]["feature_ranks/effective"] == ranks
+    assert summary["range"]["init"]["gcn"] == results["states"]["init"]["gcn"]["range"]
+    (reach,) = summary["range"]["init"]["gcn"]["ranges"]
+    assert f"Range of the network, in edges: gcn, init: {reach:.3g}, ± " in shown.out
+    assert "from 16 of 34 nodes" in shown.out
     assert f"Effective ranks: gcn, init: X {ranks[0]:.3g} at layer 0, {ranks[-1]:.3g} at 3; G" in shown.out
-    assert len(figures(tmp_path / "out")) == 12
+    assert len(figures(tmp_path / "out")) == 14
 
 
 def test_the_page_of_a_trained_network_has_both_states_and_the_way_between(both):
@@ -207,12 +229,13 @@ def test_the_page_of_a_trained_network_has_both_states_and_the_way_between(both)
         "After training: sizes",
         "During training",
         "After training: ranks",
+        "After training: range",
         "Stable rank of G⁽ˡ⁾",
         "Made by: jaxgnn probe &lt;x&gt;",
     ):
         assert text in page
     drawn = figures(measured.out)
-    assert len(drawn) == 2 * 15 + 5 + 6  # "sym": off the span as well
+    assert len(drawn) == 2 * 17 + 5 + 6  # "sym": off the span as well
     for figure in drawn:
         assert figure.with_suffix(".svg").exists()
         assert np.unique(matplotlib.image.imread(figure)).size > 10, f"{figure.name} is blank"
