@@ -52,7 +52,7 @@ def run(model: Any, task: Any, **options: Any) -> Run:
 
 
 def compared(before: Run, after: Run, *, maximise: bool) -> tuple[tuple, tuple, bool]:
-    """Changes of the loss's logarithm and of the score with intervals, and whether the second is better by a whole interval of either."""
+    """Changes of the loss's logarithm and of the score with intervals, and whether `after` is better by a whole one."""
     loss = _difference(*(np.log10(np.maximum(one.loss, _LEAST)) for one in (after, before)))
     score = _difference(after.val_score, before.val_score)
     score = score if maximise else (-score[0], -score[2], -score[1])
