@@ -10,8 +10,10 @@ from .data import Dataset as Dataset
 from .data import largest_component as largest_component
 from .data import load_dataset as load_dataset
 from .data.own_files import save_dataset as save_dataset
+from .diagnosis.compare import compare as compare
 from .diagnosis.diagnose import Diagnosis as Diagnosis
 from .diagnosis.diagnose import diagnose as diagnose
+from .diagnosis.search import search as search
 from .graphs.connectivity import components as components
 from .graphs.graph import Graph as Graph
 from .graphs.own import dataset as dataset

@@ -21,6 +21,8 @@ PROMISED = {
         "sdrf",
         "balanced_forman",
         "diagnose",
+        "search",
+        "compare",
         "probe",
         "backward_analysis",
         "jacobian",
