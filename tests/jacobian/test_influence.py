@@ -158,6 +158,16 @@ def test_influence_from_the_sparse_jacobian(graphs, name):
         jg.jacobian(f, h, graph).block_norms("spectral")
 
 
+def test_a_node_far_smaller_than_the_others_is_checked_by_its_own_size(graphs):
+    n = 60
+    graph, h = built(graphs, "path", n), signal(n, 1)
+    A = graph.propagation.dense() * np.where(np.arange(n) == 20, 1e-20, 1.0)[:, None]
+    A[20, 45] = 1e-20  # from far away, as much as from its neighbours
+    found = jg.influence(lambda h: A @ h, h, graph)
+    T, _ = by_distance(np.abs(A), distances(graph))
+    np.testing.assert_allclose(found.by_node, T, rtol=1e-12)
+
+
 def test_nodes_that_share_no_input_share_products(graphs, monkeypatch):
     graph, h = built(graphs, "path", 40), signal(40, 2)
     counted, sizes = [], block_rows._sizes
