@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from jaxgnn.data.errors import DataError
 
+_MOST = 2.0**53  # above, float64 does not tell whole numbers apart
 _COLUMNS = (
     {"source", "sender", "senders", "src", "from", "u"},
     {"target", "receiver", "receivers", "dst", "to", "v"},
@@ -21,10 +22,11 @@ _COLUMNS = (
 def edges_of_csv(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Senders, receivers, and weights or None, of a file with a line an edge: two numbers of nodes, and its weight.
 
-    A first line of names (source, target, weight) and lines that begin with # are passed over. Raises DataError for a
-    file that cannot be read, for text, and for other numbers of columns.
+    A first line of names (source, target, weight) and lines that begin with # are passed over. Raises DataError, naming
+    the line, for text, nodes that are no whole numbers of 0 and more that 64 bits hold, and weights that are not
+    finite; and for a file that cannot be read and other numbers of columns.
     """
-    names, table = numbers(path)
+    names, table, lines = _numbered(path)
     columns = table.shape[1]
     if columns not in (2, 3):
         raise DataError(f"{path}: {columns} columns: source and target, or source, target and weight are needed.")
@@ -32,6 +34,16 @@ def edges_of_csv(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]
         for name, allowed in zip(names, _COLUMNS, strict=False):
             if name.lower() not in allowed:
                 raise DataError(f"{path}: line 1 names a column {name!r}: source, target and weight are allowed.")
+    nodes, weights = table[:, :2], table[:, 2:]
+    with np.errstate(invalid="ignore"):
+        whole = np.isfinite(nodes) & (nodes == np.floor(nodes)) & (nodes >= 0) & (nodes < _MOST)
+    for good, values, needed in (
+        (whole, nodes, f"nodes are whole numbers of 0 and more, below {_MOST:.3g}"),
+        (np.isfinite(weights), weights, "weights are finite"),
+    ):
+        if not good.all():
+            row, column = np.argwhere(~good)[0]
+            raise DataError(f"{path}: line {lines[row]} has {values[row, column]:g}: {needed}.")
     return table[:, 0], table[:, 1], table[:, 2] if columns == 3 else None
 
 
@@ -40,26 +52,32 @@ def numbers(path: Path) -> tuple[list[str] | None, Float[np.ndarray, "rows colum
 
     Raises DataError, naming line and value, for what is no number and for lines of different lengths.
     """
+    return _numbered(path)[:2]
+
+
+def _numbered(path: Path) -> tuple[list[str] | None, Float[np.ndarray, "rows columns"], list[int]]:
+    """What `numbers` returns, and the line in the file of every row."""
     text = _read(path)
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    kept = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip() and line.lstrip()[0] != "#"]
+    places, lines = [i for i, _ in kept], [line for _, line in kept]
     delimiter = next((d for d in (",", ";", "\t") if lines and d in lines[0]), None)
     names = None
     if lines and not all(map(_is_number, _cells(lines[0], delimiter))):
         names = _cells(lines[0], delimiter)
         if any(map(_is_number, names)):
             raise DataError(f"{path}: line 1 is {lines[0]!r}: names alone or numbers alone are allowed.")
-        lines = lines[1:]
+        places, lines = places[1:], lines[1:]
     if not lines:
-        return names, np.zeros((0, len(names or (0, 0))))
+        return names, np.zeros((0, len(names or (0, 0)))), places
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             table = np.loadtxt(io.StringIO("\n".join(lines)), delimiter=delimiter, ndmin=2, comments=None)
     except ValueError:
-        raise DataError(f"{path}: {_fault(lines, delimiter)}.") from None
+        raise DataError(f"{path}: {_fault(lines, places, delimiter)}.") from None
     if names is not None and len(names) != table.shape[1]:
         raise DataError(f"{path}: {len(names)} names for {table.shape[1]} columns.")
-    return names, table
+    return names, table, places
 
 
 def texts(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -97,13 +115,13 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _fault(lines: list[str], delimiter: str | None) -> str:
+def _fault(lines: list[str], places: list[int], delimiter: str | None) -> str:
     first = len(_cells(lines[0], delimiter))
-    for number, line in enumerate(lines, 1):
+    for place, line in zip(places, lines, strict=True):
         cells = _cells(line, delimiter)
         wrong = [cell for cell in cells if not _is_number(cell)]
         if wrong:
-            return f"row {number} holds {wrong[0]!r}, where numbers are needed"
+            return f"line {place} holds {wrong[0]!r}, where numbers are needed"
         if len(cells) != first:
-            return f"row {number} has {len(cells)} numbers, and the first {first}"
+            return f"line {place} has {len(cells)} numbers, and the first {first}"
     return "the rows are not numbers"

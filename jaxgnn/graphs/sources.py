@@ -285,7 +285,7 @@ def _whole(nodes: np.ndarray, name: str) -> np.ndarray:
     """Numbers of nodes; floats that are whole, as files have them, too."""
     nodes = plain(f"from_edges: {name}", nodes)
     if nodes.dtype.kind == "f" and nodes.size:
-        wrong = np.flatnonzero(~np.isfinite(nodes) | (nodes != np.floor(nodes)))
+        wrong = np.flatnonzero(~np.isfinite(nodes) | (nodes != np.floor(nodes)) | (np.abs(nodes) > 2.0**53))
         if wrong.size:
             raise ValueError(f"edge {wrong[0]} has {name[:-1]} {nodes[wrong[0]]}: node numbers must be integers")
     elif nodes.dtype.kind not in "iu" and nodes.size:

@@ -194,9 +194,15 @@ def test_what_is_refused(case):
 
 
 FILES = {
-    "text": ("0,1\n1,x\n", r"row 2 holds 'x', where numbers are needed"),
+    "nan": ("source,target\n0,1\n1,nan\n", r"line 3 has nan: nodes are whole numbers"),
+    "infinite": ("0,1\n\n1,inf\n", r"line 3 has inf: nodes are whole numbers"),
+    "huge": ("# a remark\n0,1\n1,1e300\n", r"line 3 has 1e\+300: nodes are whole numbers"),
+    "half": ("0,1\n1,2.5\n", r"line 2 has 2.5: nodes are whole numbers"),
+    "negative": ("0,1\n1,-2\n", r"line 2 has -2: nodes are whole numbers"),
+    "no weight": ("0,1,1\n1,2,nan\n", r"line 2 has nan: weights are finite"),
+    "text": ("0,1\n1,x\n", r"line 2 holds 'x', where numbers are needed"),
     "one column": ("0\n1\n", r"1 columns: source and target, or source, target and weight are needed"),
-    "ragged": ("0,1\n1\n", r"row 2 has 1 numbers, and the first 2"),
+    "ragged": ("0,1\n1\n", r"line 2 has 1 numbers, and the first 2"),
     "wrong names": ("name,target\n0,1\n", r"line 1 names a column 'name': source, target and weight are allowed"),
     "half a name": ("a,1\n0,1\n", r"line 1 is 'a,1': names alone or numbers alone are allowed"),
 }
