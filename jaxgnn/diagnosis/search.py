@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxgnn.host.maps import let_programs_go
 from jaxgnn.host.options import check_whole
 from jaxgnn.host.spelling import meant
 from jaxgnn.host.storage import fingerprint
@@ -118,6 +119,7 @@ def search(
         points = sweep(network, task, grid=used, seeds=seeds, out=folder, **of_training)
         results.append(dict(zip(itertools.product(*used.values()), (point.result for point in points), strict=True)))
         budget.append(len(points))
+        let_programs_go()
     tried = []
     for values in itertools.product(*grid.values()):
         one = dict(zip(grid, values, strict=True))

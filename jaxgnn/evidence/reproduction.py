@@ -20,6 +20,7 @@ from jaxgnn.evidence.cells import RESULTS, Cell, Measured, measured
 from jaxgnn.evidence.cells import Arrays as Arrays
 from jaxgnn.evidence.finding import Finding, judged
 from jaxgnn.evidence.pages import write_finding
+from jaxgnn.host.maps import let_programs_go
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.spelling import meant
 from jaxgnn.host.storage import environment, writable_folder
@@ -174,6 +175,7 @@ def _reproduced(
         if report is not None:
             report(f"{reproduction.name}: {name}", number, len(cells))
         found[name] = measured(reproduction.name, name, cell, store, **options)
+        let_programs_go()
     settings = {"name": reproduction.name, "preset": preset, "config": asdict(config)}
     seconds = sum(one.record["seconds"] for one in found.values())
     finding = judged(reproduction.show(config, {name: one.arrays for name, one in found.items()}), preset)
