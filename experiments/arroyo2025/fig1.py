@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 import jaxgnn as jg
 from jaxgnn.evidence.finding import Finding, Value
@@ -14,6 +13,7 @@ from jaxgnn.experiments.arroyo2025.common import SETTINGS, features, panels, par
 from jaxgnn.experiments.setting import drawn
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Interval, Panel, Series
 
 PRESERVED = 2.0  # a norm that changes by less than this factor from the first layer to the last; ours
 PLAIN = "GCN"
@@ -126,20 +126,14 @@ def _trajectories(results: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
 
 
 def _norms(results: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
-    figure, axes = plots.new_figure(ylabel="norm of the features, relative to the input", xlabel="layer")
-    lines = []
+    series = []
     for i, (kind, found) in enumerate(results.items()):
         ratio = found["norms"] / found["norms"][:, :1]
         low, middle, high = np.percentile(ratio, (25, 50, 75), axis=0)
-        shown = np.where(middle > 0, middle, np.nan)
-        lines.append(shown)
-        axes.plot(shown, color=plots.COLOURS[i], linewidth=1.6, label=kind)
-        axes.fill_between(np.arange(len(low)), low, high, where=low > 0, color=plots.COLOURS[i], alpha=0.15, lw=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    plots.log_axis(axes, lines)
-    return Shown(
-        plots.finished(figure), "Norm by layer", "Median and quartiles over the networks; a line ends where it is 0."
-    )
+        series.append(Series(kind, np.arange(len(low)), middle, bands=(Interval(low, high),), colour=i))
+    y = Axis("norm of the features, relative to the input", "log")
+    sentence = "Median and quartiles over the networks; a line ends where it is 0."
+    return Shown(Panel(Axis("layer", whole=True), y, tuple(series)), "Norm by layer", sentence)
 
 
 REPRODUCTION = Reproduction(

@@ -122,7 +122,7 @@ def _spread(values: np.ndarray) -> str:
 
 
 def _moduli(results: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
-    figure = spectrum_plots.eigenvalue_moduli({kind: np.ravel(found["eigenvalues"]) for kind, found in results.items()})
+    figure = spectrum_plots.moduli({kind: np.ravel(found["eigenvalues"]) for kind, found in results.items()})
     return Shown(figure, "Modulus of the Jacobian's eigenvalues", "Over all draws; eigenvalues of 0 are in the legend.")
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 import jaxgnn as jg
 from jaxgnn.evidence.finding import Finding, Value
@@ -14,7 +13,9 @@ from jaxgnn.experiments.arroyo2025.common import SETTINGS, Part, dirichlet, feat
 from jaxgnn.experiments.setting import drawn, majority, mean_std, node_task
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Series
 from jaxgnn.report.page import Table
+from jaxgnn.report.panels import PART, Line, by_depth
 
 PLAIN, SSM = "GCN", "GCN-SSM"
 LOST = 0.2  # accuracy that has to be lost between a network's best depth and the deepest for it to collapse; ours
@@ -190,20 +191,18 @@ def _losses(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> 
 
 
 def _accuracy(config: Config, score: Mapping[str, np.ndarray], chance: float) -> Shown:
-    lines = {kind: plots.Line(np.array(config.depths), s[:, 0], s[:, 1]) for kind, s in score.items()}
-    figure = plots.by_depth(lines, ylabel="test accuracy", reference=("most frequent class", chance))
+    lines = {kind: Line(np.array(config.depths), s[:, 0], s[:, 1]) for kind, s in score.items()}
+    reference = ("most frequent class", chance)
+    figure = by_depth(lines, ylabel="test accuracy", reference=reference, limits=PART)
     return Shown(figure, "Accuracy against depth", "Mean and standard deviation over seeds.")
 
 
 def _energy(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
-    figure, axes = plots.new_figure(ylabel="Dirichlet energy, relative to the input", xlabel="layer")
     lines = _lines(config, results)
-    for i, (name, line) in enumerate(lines.items()):
-        axes.plot(np.where(line > 0, line, np.nan), color=plots.COLOURS[i % 7], linewidth=1.6, label=name)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    plots.log_axis(axes, list(lines.values()))
+    series = [Series(name, np.arange(len(y)), np.asarray(y), colour=i) for i, (name, y) in enumerate(lines.items())]
+    y = Axis("Dirichlet energy, relative to the input", "log")
     sentence = "At initialisation on the largest component, median over seeds; a line ends where the energy is 0."
-    return Shown(plots.finished(figure), "Dirichlet energy by layer", sentence)
+    return Shown(Panel(Axis("layer", whole=True), y, tuple(series)), "Dirichlet energy by layer", sentence)
 
 
 def _projections(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:

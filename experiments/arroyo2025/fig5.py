@@ -19,6 +19,8 @@ from jaxgnn.experiments.setting import mean_std
 from jaxgnn.network.state_space import StateSpace
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Interval, Panel, Reference, Series
+from jaxgnn.report.panels import PART
 
 CLASSES = 5
 CHANCE = 1 / CLASSES
@@ -172,14 +174,14 @@ def _by_size(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) ->
 
 
 def _by_modulus(config: Config, decays: Mapping[float, np.ndarray]) -> Shown:
-    figure, axes = plots.new_figure(ylabel="accuracy", xlabel="|eig(Lambda)|")
     mean, spread = np.array([mean_std(score) for score in decays.values()]).T
-    axes.errorbar(list(decays), mean, yerr=spread, color=plots.COLOURS[2], marker="o", capsize=3, label="GCN-SSM")
-    axes.axhline(CHANCE, color="0.4", linestyle="--", linewidth=1, label="chance")
-    axes.set_ylim(0, 1.05)
+    errors = Interval(mean - spread, mean + spread)
+    line = Series("GCN-SSM", np.asarray(list(decays), float), mean, errors=errors, colour=2, marked=True)
+    y = Axis("accuracy", **PART._asdict())
+    panel = Panel(Axis("|eig(Lambda)|"), y, (line,), (Reference("chance", CHANCE),))
     n, factor = config.sizes[0], config.factors[-1]
     title = f"Dissipativity, n = {n}, depth {n // 2 * factor}"
-    return Shown(plots.finished(figure), title, "Smaller moduli forget more in every layer.")
+    return Shown(panel, title, "Smaller moduli forget more in every layer.")
 
 
 REPRODUCTION = Reproduction(

@@ -1,16 +1,15 @@
-"""The page of `jaxgnn bench`: a figure with a panel for every number that is varied, and the table."""
+"""The page of `jaxgnn bench`: a figure for every number that is varied, and the table."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
 
 from jaxgnn.experiments.bench.suite import HEADER, table
-from jaxgnn.report import plots
 from jaxgnn.report.claim import Claim, Shown, write_claim
+from jaxgnn.report.explanation import Explanation
+from jaxgnn.report.figure import GREY, Axis, Panel, Series
 from jaxgnn.report.page import Table
 
 LABELS = {"depth": "layers", "width": "features", "edges": "directed edges", "seeds": "runs in one program"}
@@ -27,13 +26,13 @@ def write_bench(out: Path, results: Mapping[str, Any], command: str) -> Path:
         "; ".join(f"{name}: {slope:.2f}" for name, slope in slopes(results).items())
         + " (exponent of the seconds a training step between the two largest values; 1 is in proportion).",
     )
-    shown = Shown(draw(results), "Seconds a training step", "Medians; the floor is the machine's, not a program's.")
     return write_claim(
         out,
         claim,
         results=results,
         command=command,
-        figures={"bench": shown},
+        figures=draw(results),
+        explain=explained,
         tables={"Medians": Table(HEADER, table(dict(results)))},
         notes=[
             "Candidates are called in alternation, several steps in one loop each. A step is forward, backward and an "
@@ -44,6 +43,16 @@ def write_bench(out: Path, results: Mapping[str, Any], command: str) -> Path:
             '"torch csr, P^T kept" has a backward pass of its own, "pyg" is PyTorch Geometric\'s layer of that kind, '
             "GCNConv with cached normalisation.",
         ],
+    )
+
+
+def explained(results: Mapping[str, Any], arrays: Mapping[Any, Any]) -> Explanation:
+    """Times of the others, what the machine allows, and what to do with it."""
+    del arrays
+    return Explanation(
+        results["evidence"],
+        f"Exponents of a training step's seconds: {results['verdict']}",
+        "`jaxgnn bench --plan depth=1000,nodes=1e6,devices=8,device=here` predicts another run from these numbers.",
     )
 
 
@@ -73,27 +82,23 @@ def _of(results: Mapping[str, Any], series: str, method: str) -> list[Mapping[st
     return [r for r in results["rows"] if (r["what"], r["series"], r["method"]) == ("step", series, method)]
 
 
-def draw(results: Mapping[str, Any]) -> Figure:
-    """Medians by method, the floor dashed; kinds of layer are in the table only."""
+def draw(results: Mapping[str, Any]) -> dict[str, Shown]:
+    """Medians by method, the floor dashed, by each number that is varied; kinds of layer are in the table only."""
     methods = list(dict.fromkeys(row["method"] for row in results["rows"]))
-    shown = [series for series in LABELS if len(_of(results, series, "jaxgnn")) > 1]
-    columns = min(len(shown), 2) or 1
-    figure = Figure(figsize=(3.6 * columns, 3.1 * -(-len(shown) // columns) + 0.5), layout="constrained")
-    for number, series in enumerate(shown):
-        axes = figure.add_subplot(-(-len(shown) // columns), columns, number + 1, xlabel=LABELS[series])
-        axes.set_ylabel("seconds a step")
+    figures = {}
+    for name, label in LABELS.items():
+        ours = _of(results, name, "jaxgnn")
+        if len(ours) < 2:
+            continue
+        series = []
         for i, method in enumerate(methods):
-            points = sorted((r["point"], r["seconds"]) for r in _of(results, series, method))
+            points = sorted((r["point"], r["seconds"]) for r in _of(results, name, method))
             if len(points) > 1:
-                style = {"marker": plots.MARKERS[i % 7], "color": plots.COLOURS[i % 7]}
-                axes.plot(*zip(*points, strict=True), markersize=4, label=method, **style)
-        floor = {r["point"]: r["floor"] for r in _of(results, series, "jaxgnn")}
-        axes.plot(list(floor), list(floor.values()), "--", color="0.4", linewidth=1.2, label="floor")
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xticks(list(floor), [f"{x:,}" for x in floor])
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.grid(color="0.9", linewidth=0.7)
-        axes.spines[["top", "right"]].set_visible(False)
-    return plots.finished(figure) if shown else figure
+                x, y = np.asarray(points, float).T
+                series.append(Series(method, x, y, colour=i, marked=True))
+        x, y = np.asarray(sorted((r["point"], r["floor"]) for r in ours), float).T
+        series.append(Series("floor", x, y, colour=GREY, dash="--"))
+        panel = Panel(Axis(label, "log", ticks=tuple(x)), Axis("seconds a training step", "log"), tuple(series))
+        sentence = "Medians; the floor is the machine's, not a program's."
+        figures[f"bench-{name}"] = Shown(panel, f"Seconds a training step by {label}", sentence)
+    return figures

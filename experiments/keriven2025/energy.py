@@ -12,8 +12,9 @@ from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import OURS, Network, Setting, network, over_seeds
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.host.precision import precision
-from jaxgnn.report import plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Series
 
 _ROUNDING = 1e-12  # of ||X^(l)||: below it float64 does not tell energies apart
 _SMOOTH = 0.1  # mu / ||B|| of the smoothest layer: what counts as smoothed
@@ -139,27 +140,26 @@ _SENTENCES = {
 
 
 def _figure(config: Config, energies: Mapping[str, Energy], graph: str, kind: str, eigenvalue: float) -> Shown:
-    figure, axes = plots.new_figure(ylabel=_LABELS[kind], xlabel="layer")
-    lines = []
+    series = []
     for i, activation in enumerate(config.activations):
         energy = energies[f"{graph}, {activation}"]
         values = getattr(energy, kind)
         start = {"forward": values[:, :1], "backward": values[:, -1:], "relative": 1.0}[kind]
-        lines.append(np.median(values / start, axis=0))
-        axes.plot(lines[-1], color=plots.COLOURS[i], linewidth=1.6, label=activation)
+        line = np.median(values / start, axis=0)
+        series.append(Series(activation, np.arange(line.size), line, colour=i, group=activation))
         if kind != "relative":
             bound = energy.line if kind == "forward" else energy.backward_line
-            lines.append(np.median(bound / start, axis=0))
-            axes.plot(lines[-1], color=plots.COLOURS[i], linestyle="--", linewidth=1.1)
-    if kind != "relative":
-        axes.plot([], [], "k--", linewidth=1.1, label="(λ s)^k")
-    plots.log_axis(axes, lines)
+            line = np.median(bound / start, axis=0)
+            look = {"colour": i, "dash": "--", "width": 1.1, "group": activation, "variants": ("(λ s)^k",)}
+            series.append(Series(f"{activation}: (λ s)^k", np.arange(line.size), line, **look))
     title = {
         "forward": "Energy of features",
         "backward": "Energy of errors",
         "relative": "Errors' distance to equal rows",
     }
-    return Shown(plots.finished(figure), f"{title[kind]}, {graph}, λ = {eigenvalue:.4f}", _SENTENCES[kind])
+    limits = panels.PART if kind == "relative" else panels.ANY
+    panel = Panel(Axis("layer", whole=True), Axis(_LABELS[kind], "log", **limits._asdict()), tuple(series))
+    return Shown(panel, f"{title[kind]}, {graph}, λ = {eigenvalue:.4f}", _SENTENCES[kind])
 
 
 REPRODUCTION = Reproduction(

@@ -13,7 +13,7 @@ from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import OURS, Network, Setting, network, over_seeds
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.host.precision import precision
-from jaxgnn.report import plots
+from jaxgnn.report import panels, plots
 from jaxgnn.report.claim import Shown
 
 _LINEAR = 0.1  # ||B - linear|| / ||B||: what counts as nearly linear
@@ -147,8 +147,8 @@ def _by_depth(config: Config, middle: Mapping[Setting, np.ndarray], graph: str) 
         values = [np.median(middle[replace(kind, depth=depth)]) for depth in config.depths]
         if layer == "gcn" or activation in (config.smooth[0], config.kinked[0]):
             name = activation if layer == "gcn" else f"{activation}, MLP"
-            lines[name] = plots.Line(np.array(config.depths), np.maximum(values, _SHOWN))
-    figure = plots.by_depth(lines, ylabel="||B - linear|| / ||B||, middle layers", log=True)
+            lines[name] = panels.Line(np.array(config.depths), np.maximum(values, _SHOWN))
+    figure = panels.by_depth(lines, ylabel="||B - linear|| / ||B||, middle layers", log=True)
     return Shown(figure, f"Distance to linear by depth, {graph}", "Median over the middle third of the layers.")
 
 

@@ -14,8 +14,10 @@ from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import dataset
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.graphs.connectivity import second_eigenvalue
-from jaxgnn.report import plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Reference
+from jaxgnn.report.panels import Curve
 
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "relu": {"init_weights": "he"},
@@ -142,23 +144,17 @@ _LABELS = {
 
 def _figure(config: Config, results: Mapping[str, Mapping[str, np.ndarray]], graph: str, what: str, value: float):
     ylabel, title = _LABELS[what]
-    figure, axes = plots.new_figure(ylabel=ylabel, xlabel="step")
-    lines, depth = [], config.depths[-1]
+    lines, depth = {}, config.depths[-1]
     for i, (layer, kind) in enumerate(itertools.product(("gcn", "mlp"), config.kinds)):
         found = results[_name(graph, kind, layer, depth)]
         values = found["loss"] / found["constant"] if what == "loss" else found[what]
         steps = np.arange(values.shape[1]) if what == "loss" else found["steps"]
-        lines.append(np.median(values, axis=0))
-        style = {"color": plots.COLOURS[i], "linewidth": 1.6}
-        axes.plot(steps, lines[-1], "-" if layer == "gcn" else "--", label=f"{layer.upper()}, {kind}", **style)
-        axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.15, linewidth=0)
-    if what == "loss":
-        axes.axhline(1.0, color="0.4", linestyle=":", linewidth=1, label="constant predictor")
-        axes.set_ylim(0, 1.3)
-    else:
-        plots.log_axis(axes, lines)
+        lines[f"{layer.upper()}, {kind}"] = Curve(np.asarray(steps), values, i, "-" if layer == "gcn" else "--")
+    reference = Reference("constant predictor", 1.0) if what == "loss" else None
+    options = {"ylabel": ylabel, "log": what != "loss", "reference": reference}
+    panel = panels.curves(lines, xlabel="step", limits=panels.Limits(0.0), **options)
     sentence = f"{depth} layers: median, lowest and highest of {config.seeds} seeds."
-    return Shown(plots.finished(figure), f"{title}, {graph}, λ = {value:.4f}", sentence)
+    return Shown(panel, f"{title}, {graph}, λ = {value:.4f}", sentence)
 
 
 REPRODUCTION = Reproduction(

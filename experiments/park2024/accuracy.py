@@ -10,8 +10,9 @@ import jaxgnn as jg
 from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.setting import MARGIN, majority, mean_std, node_task
-from jaxgnn.report import plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Series
 from jaxgnn.report.page import Table
 
 
@@ -118,15 +119,14 @@ def _text(score: tuple[float, float], found: Mapping[str, np.ndarray]) -> str:
 
 def _figure(lines: Mapping[str, tuple[list, list]], layer: str) -> Shown:
     chosen = {name: points for name, points in lines.items() if name.split(",")[0].endswith(f" {layer}")}
-    figure, axes = plots.new_figure(ylabel="test accuracy", xlabel="depth (layers)")
+    series = []
     for i, (name, (x, y)) in enumerate(chosen.items()):
-        style = {"linestyle": "-" if name.endswith(", bounded") else ":", "color": plots.COLOURS[i // 2 % 7]}
-        axes.plot(x, np.nan_to_num(y), marker=plots.MARKERS[i // 2 % 7], markersize=4, label=name, **style)
-    axes.set_xscale("log", base=2)
-    depths = sorted({d for x, _ in chosen.values() for d in x})
-    axes.set_xticks(depths, [str(d) for d in depths])
+        look = {"dash": "-" if name.endswith(", bounded") else ":", "colour": i // 2 % 7, "marked": True}
+        series.append(Series(name, np.asarray(x, float), np.nan_to_num(y), **look))
+    depths = tuple(sorted({float(d) for x, _ in chosen.values() for d in x}))
+    x, y = Axis("depth (layers)", "log", ticks=depths, base=2), Axis("test accuracy", **panels.PART._asdict())
     sentence = "Solid with the bound, dotted without; 0 where the network diverges at once."
-    return Shown(plots.finished(figure), f"Residual {layer.upper()} by depth", sentence)
+    return Shown(Panel(x, y, tuple(series)), f"Residual {layer.upper()} by depth", sentence)
 
 
 DATASETS = ("cora", "citeseer", "chameleon", "squirrel")

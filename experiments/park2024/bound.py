@@ -11,8 +11,9 @@ from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions.common import measured, rates
 from jaxgnn.experiments.setting import MARGIN, drawn, majority, mean_std, node_task
-from jaxgnn.report import plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Interval, Panel, Reference, Series
 
 
 @dataclass(frozen=True)
@@ -89,24 +90,25 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
 
 
 def _expansion(results: Mapping[str, Mapping[str, np.ndarray]], depth: int) -> Shown:
-    figure, axes = plots.new_figure(ylabel="mu(G)", xlabel="layer")
-    lines = [np.median(found["gradient_mu"], axis=0) for found in results.values()]
-    for i, (name, line) in enumerate(zip(results, lines, strict=True)):
-        axes.plot(line, color=plots.COLOURS[i % 7], linestyle="-" if i < 7 else "--", linewidth=1.5, label=name)
-    plots.log_axis(axes, lines)
+    lines = {name: np.median(found["gradient_mu"], axis=0) for name, found in results.items()}
+    series = [
+        Series(name, np.arange(line.size), line, colour=i % 7, dash="-" if i < 7 else "--")
+        for i, (name, line) in enumerate(lines.items())
+    ]
     sentence = f"At initialisation, median over seeds; gradients flow from layer {depth} to layer 0."
-    return Shown(plots.finished(figure), "Expansion of the gradients", sentence)
+    panel = Panel(Axis("layer", whole=True), Axis("mu(G)", "log"), tuple(series))
+    return Shown(panel, "Expansion of the gradients", sentence)
 
 
 def _accuracy(config: Config, scores: Mapping[str, tuple[float, float]], chance: float) -> Shown:
-    figure, axes = plots.new_figure(ylabel="test accuracy", xlabel="c")
-    mean, spread = np.array([scores[_name(c)] for c in config.bound_c]).T
-    axes.errorbar(config.bound_c, mean, yerr=spread, color=plots.COLOURS[0], marker="o", capsize=3, label="bounded")
-    unbounded = np.nan_to_num(scores["unbounded"][0])
-    axes.axhline(unbounded, color=plots.COLOURS[1], linestyle="--", linewidth=1.2, label="unbounded")
-    axes.axhline(chance, color="0.4", linestyle=":", linewidth=1.2, label="most frequent class")
-    axes.set_xscale("log")
-    return Shown(plots.finished(figure), "Test accuracy against c", "Mean and standard deviation over seeds.")
+    c, (mean, spread) = np.asarray(config.bound_c, float), np.array([scores[_name(c)] for c in config.bound_c]).T
+    bounded = Series("bounded", c, mean, errors=Interval(mean - spread, mean + spread), marked=True)
+    references = (
+        Reference("unbounded", float(np.nan_to_num(scores["unbounded"][0]))),
+        Reference("most frequent class", float(chance)),
+    )
+    panel = Panel(Axis("c", "log"), Axis("test accuracy", **panels.PART._asdict()), (bounded,), references)
+    return Shown(panel, "Test accuracy against c", "Mean and standard deviation over seeds.")
 
 
 REPRODUCTION = Reproduction(

@@ -22,8 +22,9 @@ from jaxgnn.evidence.reproduction import Reproduction
 from jaxgnn.evidence.trained import trained
 from jaxgnn.experiments.questions.common import measured
 from jaxgnn.experiments.setting import MARGIN, drawn, majority, mean_std, node_task
-from jaxgnn.report import plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Series
 
 FORMS = {"frobenius": "hard", "frobenius_soft": "soft"}
 ARMS = ("bound", "no bound")
@@ -179,31 +180,28 @@ def _short(name: str) -> str:
 
 
 def _growth_figure(growth: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
-    figure, axes = plots.new_figure(ylabel="||X||", xlabel="layer")
+    series = []
     for i, (name, found) in enumerate(growth.items()):
-        style = {"color": plots.COLOURS[i % 7], "linestyle": "-" if ", hard, " in name else "--"}
-        axes.plot(found["features"], linewidth=1.4, label=_short(name), **style)
-    plots.log_axis(axes, [found["features"] for found in growth.values()])
+        x, dash = np.arange(len(found["features"])), "-" if ", hard, " in name else "--"
+        series.append(Series(_short(name), x, found["features"], colour=i, dash=dash))
     return Shown(
-        plots.finished(figure),
+        Panel(Axis("layer", whole=True), Axis("||X||", "log"), tuple(series)),
         "Growth at initialisation",
         "Solid: hard form; dashed: soft form; d width, g gain. A line ends where float32 does.",
     )
 
 
 def _training_figure(learnt: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
-    figure, axes = plots.new_figure(ylabel="training loss", xlabel="share of the steps")
+    series = []
     for i, (name, found) in enumerate(learnt.items()):
         line = np.median(found["history"], axis=0)
-        steps = np.linspace(0, 1, line.size)
-        style = {"color": plots.COLOURS[i // 2 % 7], "linestyle": "-" if i % 2 == 0 else "--"}
-        axes.plot(steps, line, linewidth=1.4 if i % 2 else 2.4, label=_short(name), **style)
-    plots.log_axis(axes, [found["history"] for found in learnt.values()])
-    return Shown(
-        plots.finished(figure),
-        "Training",
-        "Medians over seeds; dashed: without the bound; d width, g gain, r rate. One without a line diverged at once.",
+        look = {"colour": i // 2 % 7, "dash": "-" if i % 2 == 0 else "--", "width": 1.4 if i % 2 else 2.4}
+        series.append(Series(_short(name), np.linspace(0, 1, line.size), line, **look))
+    y = Axis("training loss", "log", **panels.loss_limits(*(one.y for one in series))._asdict())
+    sentence = (
+        "Medians over seeds; dashed: without the bound; d width, g gain, r rate. One without a line diverged at once."
     )
+    return Shown(Panel(Axis("share of the steps"), y, tuple(series)), "Training", sentence)
 
 
 REPRODUCTION = Reproduction(

@@ -11,8 +11,9 @@ from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions.common import measured, rates
 from jaxgnn.experiments.setting import drawn, gap, node_task
-from jaxgnn.report import plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Series
 
 KINDS = {
     "linear": {"activation": "identity"},
@@ -89,15 +90,13 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
 
 
 def _figure(deepest: Mapping[str, Mapping[str, np.ndarray]], name: str, label: str, depth: int) -> Shown:
-    figure, axes = plots.new_figure(ylabel=label, xlabel="layer")
-    lines = []
+    series = []
     for i, (kind, found) in enumerate(deepest.items()):
         values = found["gradient_mu"] / found["gradient_norm"] if name == "relative" else found[name]
-        lines.append(np.median(values, axis=0))
-        axes.plot(lines[-1], color=plots.COLOURS[i], linewidth=1.6, label=kind)
-    plots.log_axis(axes, lines)
+        series.append(Series(kind, np.arange(values.shape[1]), np.median(values, axis=0), colour=i))
+    y = Axis(label, "log", **(panels.PART if name == "relative" else panels.ANY)._asdict())
     sentence = f"Median over seeds at every layer of {depth}; gradients flow from right to left."
-    return Shown(plots.finished(figure), f"{label} by layer", sentence)
+    return Shown(Panel(Axis("layer", whole=True), y, tuple(series)), f"{label} by layer", sentence)
 
 
 def _by_depth(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
@@ -106,8 +105,8 @@ def _by_depth(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -
         kind: np.array([np.median(results[f"{kind}, {depth} layers"]["gradient_mu"][:, 0]) for depth in depths])
         for kind in KINDS
     }
-    lines = {kind: plots.Line(depths, y) for kind, y in at_input.items()}
-    figure = plots.by_depth(lines, ylabel="mu(G) at the input", log=True)
+    lines = {kind: panels.Line(depths, y) for kind, y in at_input.items()}
+    figure = panels.by_depth(lines, ylabel="mu(G) at the input", log=True)
     return Shown(
         figure, "Gradient similarity at the input by depth", "Residual gradients grow with depth, others fall."
     )

@@ -36,7 +36,7 @@ from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
 from jaxgnn.experiments.questions.common import Layers
 from jaxgnn.graphs.connectivity import second_eigenvalue
-from jaxgnn.report import plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.tasks.padding import stacked
@@ -262,7 +262,7 @@ def plot(results: Results) -> dict[str, Shown]:
                 for when in ("initial", "trained")
             )
             figures[f"{name}_{quantity}"] = Shown(
-                plots.by_layer(*ends, ylabel=label),
+                panels.by_layer(*ends, ylabel=label, limits=panels.PART if "relative" in quantity else panels.ANY),
                 f"{label}, {name} networks",
                 f"{label} at every layer, median of {results.config.seeds} seeds, {shown}; read from right to left.",
             )

@@ -22,7 +22,7 @@ the growth of the features 0.931 [0.924, 0.937].
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ from jaxgnn.evidence.finding import Finding
 from jaxgnn.evidence.intervals import Interval
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
-from jaxgnn.report import plots
+from jaxgnn.report import panels, plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.tasks.node_classification import masked_cross_entropy
@@ -303,10 +303,10 @@ def plot(results: Results) -> dict[str, Shown]:
             means = [intervals.mean_interval(_group(results, h, degree, rate)) for h in config.homophily]
             errors = np.nan_to_num([m.high - m.value for m in means])
             values = np.array([m.value for m in means])
-            lines[f"degree {degree:g}"] = plots.Line(np.array(config.homophily), values, errors)
+            lines[f"degree {degree:g}"] = panels.Line(np.array(config.homophily), values, errors)
         shown = "linear" if file == "linear" else "ReLU"
-        figure = plots.by_option(lines, xlabel="homophily", ylabel="rate of ln μ(G) per layer")
-        figure.axes[0].set_xscale("linear")
+        figure = panels.by_option(lines, xlabel="homophily", ylabel="rate of ln μ(G) per layer")
+        figure = replace(figure, x=replace(figure.x, scale="linear"))
         figures[f"homophily_{file}"] = Shown(
             figure,
             f"Expansion against homophily, {shown}",

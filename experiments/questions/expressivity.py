@@ -14,7 +14,7 @@ Numbers: from 16 to 64 layers the largest good c falls from 1 to 0.25 for links,
 
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from jaxgnn.evidence.finding import Finding
 from jaxgnn.evidence.intervals import Interval
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
-from jaxgnn.report import plots
+from jaxgnn.report import panels, plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
@@ -253,9 +253,9 @@ def plot(results: Results) -> dict[str, Shown]:
     for depth in config.depths:
         cells = [cell for cell in results.cells if (cell.task, cell.depth) == (config.tasks[0], depth)]
         growth = np.array([common.median(cell.growth) for cell in cells])
-        lines[f"{depth} layers"] = plots.Line(np.array([cell.bound_c for cell in cells]), growth)
-    figure = plots.by_option(lines, xlabel="c", ylabel="‖G⁽⁰⁾‖ / ‖G⁽ᴸ⁾‖ at initialisation")
-    plots.log_axis(figure.axes[0], [line.y for line in lines.values()])
+        lines[f"{depth} layers"] = panels.Line(np.array([cell.bound_c for cell in cells]), growth)
+    figure = panels.by_option(lines, xlabel="c", ylabel="‖G⁽⁰⁾‖ / ‖G⁽ᴸ⁾‖ at initialisation")
+    figure = replace(figure, y=replace(figure.y, scale="log"))
     figures["growth"] = Shown(
         figure, "Expansion against c", f"Growth of the gradient through the layers, task of {config.tasks[0]}s."
     )

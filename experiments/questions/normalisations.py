@@ -25,7 +25,7 @@ from jaxgnn.experiments.questions import common
 from jaxgnn.experiments.questions.common import Layers
 from jaxgnn.network.bounds import BOUNDS
 from jaxgnn.network.norms import NORMS
-from jaxgnn.report import plots
+from jaxgnn.report import panels, plots
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 
@@ -212,7 +212,7 @@ def plot(results: Results) -> dict[str, Shown]:
         cells = [cell for cell in chosen(results) if cell.kind == kind]
         lines = ({_named(c): common.median(getattr(c, w).gradient_norm) for c in cells} for w in _STATES)
         figures[f"layers_{kind}"] = Shown(
-            plots.by_layer(*lines, ylabel="‖G⁽ˡ⁾‖"),
+            panels.by_layer(*lines, ylabel="‖G⁽ˡ⁾‖"),
             f"Gradient at every layer, {'weight' if kind == 'bound' else 'activation'} normalisations",
             "Median over seeds, c as chosen on validation; dotted at initialisation, solid after training.",
         )

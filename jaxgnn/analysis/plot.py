@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from jaxgnn.analysis import describe as describe
 from jaxgnn.graphs.graph import Graph
-from jaxgnn.report.figure import draw as draw
+from jaxgnn.report.static import draw as draw
 
 
 def energy(

@@ -2,10 +2,12 @@
 
 import json
 import math
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import tyro
@@ -13,7 +15,9 @@ import tyro
 from jaxgnn.commands.setting import DataConfig, ModelConfig, network
 from jaxgnn.host.kept_programs import kept_programs
 from jaxgnn.host.options import check_flag, check_known, check_texts, check_whole
+from jaxgnn.host.storage import writable_folder
 from jaxgnn.host.targets import target
+from jaxgnn.report.plan import size, write_plan
 from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.training import planning, scale
 from jaxgnn.training.optimisers import TrainConfig
@@ -78,6 +82,7 @@ class PlanCommand:
 
     Attributes:
       model: the network.
+      out: a folder for index.html and results.json; by default none is written.
       json: print the plan as the last line of standard output, as JSON.
     """
 
@@ -85,10 +90,11 @@ class PlanCommand:
     source: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
     model: tyro.conf.OmitArgPrefixes[ModelConfig] = field(default_factory=ModelConfig)  # pyright: ignore[reportInvalidTypeForm]
     optimisation: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    out: Path | None = None
     json: bool = False
 
     def run(self, arguments: Sequence[str]) -> int:
-        del arguments
+        out = None if self.out is None else writable_folder(self.out)
         config = self.config
         model = network(self.model, config.layer_options)
         there = target(config.topology)
@@ -125,11 +131,15 @@ class PlanCommand:
             print(f"TPUs pad rows of {model.width} features to {wide}: --width {wide} takes about the same time.")
         if largest is not None:
             print(f"With remat={_policy(found.remat)} about {largest:,} layers fit.")
+        results = _plain(found, largest, ways)
+        if out is not None:
+            more = {"chip": there.chip.name, "devices": mesh.size, "what": config.what}
+            print(f"page: {write_plan(out, results | more, f'jaxgnn {shlex.join(arguments)}')}")
         if self.json:
-            print(json.dumps(_plain(found, largest, ways)))
+            print(json.dumps(results))
         if not found.fits:
             said = f"; {' or '.join(ways)} fits" if ways else ""
-            sentence = f"a device needs {_size(found.peak)}, {there.chip.name} has {_size(found.available)}{said}"
+            sentence = f"a device needs {size(found.peak)}, {there.chip.name} has {size(found.available)}{said}"
             print(f"jaxgnn: it does not fit: {sentence}", file=sys.stderr, flush=True)
         return 0 if found.fits else 1
 
@@ -151,14 +161,14 @@ def _policy(remat: Any) -> str:
 
 
 def _print(found: planning.Plan, chip: str, devices: int, what: str) -> None:
-    rows = [(name, _size(size)) for name, size in found.parts.items()]
+    rows = [(name, size(held)) for name, held in found.parts.items()]
     print_table(
-        ("a device holds", "bytes"), [*rows, ("at most", _size(found.peak)), ("available", _size(found.available))]
+        ("a device holds", "bytes"), [*rows, ("at most", size(found.peak)), ("available", size(found.available))]
     )
     if found.collectives:
         where = {0: "once a step"}
         rows = [
-            (c.kind, _size(c.bytes), f"{c.times:g}", where.get(c.loops, "in the loops over layers"))
+            (c.kind, size(c.bytes), f"{c.times:g}", where.get(c.loops, "in the loops over layers"))
             for c in found.collectives
         ]
         print_table(("exchange", "bytes each", "times a step", "where"), rows)
@@ -191,11 +201,3 @@ def _plain(found: planning.Plan, largest: int | None, ways: list[str]) -> dict[s
         "largest_depth": largest,
         "fits_with": ways,
     }
-
-
-def _size(size: float) -> str:
-    """12.3 MiB."""
-    for unit, length in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if size >= length:
-            return f"{size / length:.3g} {unit}"
-    return f"{size:.0f} B"

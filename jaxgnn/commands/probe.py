@@ -15,6 +15,7 @@ from jax.tree_util import Partial
 
 from jaxgnn import layers
 from jaxgnn.analysis.backward import Backward, backward_analysis
+from jaxgnn.analysis.explained import of_probing
 from jaxgnn.analysis.layer_range import layer_influence
 from jaxgnn.analysis.theory_lines import Geometry, Line, Lines, geometry, lines
 from jaxgnn.analysis.verdict import verdict
@@ -305,7 +306,9 @@ class ProbeCommand:
                     results = probing.run(report)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"the same command goes on from {probing.out}") from None
-            page = write_probing(probing.out, results, probing.arrays, f"jaxgnn {shlex.join(arguments)}")
+            page = write_probing(
+                probing.out, results, probing.arrays, f"jaxgnn {shlex.join(arguments)}", explain=of_probing
+            )
         print_table(HEADER, table(results))
         print(results["headline"])
         print(ranks_said(results))

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import tyro
 
+from jaxgnn.analysis.explained import of_spectrum
 from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import DataConfig, ModelConfig, label, network, summary
 from jaxgnn.commands.spectrum_cost import said, seconds, work_of
@@ -313,7 +314,9 @@ class SpectrumCommand:
                 results = spectrum.run(_say)
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(f"the same command goes on from {spectrum.out / 'cells'}") from None
-            page = write_spectrum(spectrum.out, results, spectrum.arrays, f"jaxgnn {shlex.join(arguments)}")
+            page = write_spectrum(
+                spectrum.out, results, spectrum.arrays, f"jaxgnn {shlex.join(arguments)}", explain=of_spectrum
+            )
         print_table(HEADER, table(results))
         print(headline(results))
         print(range_line(results))

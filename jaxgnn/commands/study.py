@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import tyro
 
+from jaxgnn.analysis.explained import of_study
 from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.setting import label, summary
 from jaxgnn.commands.study_cell import arrays_of_cell, spectrum_said
@@ -26,7 +27,7 @@ from jaxgnn.host.cores import chosen_cores, side_by_side
 from jaxgnn.host.memory import host_bytes, require_memory
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_known, check_number, check_seed, check_whole, checked_list
-from jaxgnn.host.spelling import meant
+from jaxgnn.host.spelling import counted, meant
 from jaxgnn.host.storage import Cell, environment, kept_cell, writable_folder, write_json
 from jaxgnn.network.bounds import BOUNDS
 from jaxgnn.network.model import DeepGNN
@@ -260,13 +261,15 @@ class Study:
     def facts(self) -> list[str]:
         """Sentences about the data that a reader of the numbers needs: sizes, split, components, lambda."""
         ds, P = self.dataset, self.graph.propagation
-        sizes = f"{self.graph.num_nodes} nodes, {self.graph.num_edges} directed edges"
-        sizes += f", {self.example.x.shape[1]} features"
+        sizes = f"{counted(self.graph.num_nodes, 'node')}, {counted(self.graph.num_edges, 'directed edge')}"
+        sizes += f", {counted(self.example.x.shape[1], 'feature')}"
         component_sizes = np.bincount(components(self.graph))
-        connected = f"{component_sizes.size} connected components, the largest of {component_sizes.max()} nodes"
+        largest = counted(int(component_sizes.max()), "node")
+        connected = counted(component_sizes.size, "connected component")
+        connected += f", the largest of {largest}" if component_sizes.size > 1 else ""
         if P.backward is None:
             rate, deepest = second_eigenvalue(self.graph), max(self.config.depths)
-            connected += f", where P ({P.normalisation}) has λ = {rate:.4f} (λ^{deepest} = {rate**deepest:.2g})"
+            connected += f"; P ({P.normalisation}) has λ = {rate:.4f} there (λ^{deepest} = {rate**deepest:.2g})"
         if ds is None:
             return [f"{self.config.task}; the graph that is probed: {sizes}.", f"{connected}."]
         masks = {"training": ds.train_mask, "validation": ds.val_mask, "test": ds.test_mask}
@@ -370,7 +373,7 @@ class StudyCommand:
                 raise KeyboardInterrupt(f"{kept}; the same command goes on from there") from None
             results = study.write_results()
             arrays = {key: cell.arrays for key, cell in study.cells.items()}
-            page = write_study(study.out, results, arrays, f"jaxgnn {shlex.join(arguments)}")
+            page = write_study(study.out, results, arrays, f"jaxgnn {shlex.join(arguments)}", explain=of_study)
         print_scores(results["cells"])
         if "benchmark" in results:
             print_references(results["benchmark"])

@@ -14,16 +14,19 @@ import numpy as np
 import tyro
 from jax.sharding import Mesh
 
+from jaxgnn.analysis.explained import of_training
 from jaxgnn.commands import recipes, several
 from jaxgnn.commands.options_file import save as save_options
 from jaxgnn.commands.options_file import values_of
 from jaxgnn.commands.setting import ModelConfig, label, named_values, network, start_on, summary
 from jaxgnn.commands.task_setting import TaskConfig, fitted, measured, recorded, subject
+from jaxgnn.graphs.graph import Graph
 from jaxgnn.host import interrupts
 from jaxgnn.host.occupied import occupied
 from jaxgnn.host.options import check_flag, check_known, check_seed, check_texts, check_whole
 from jaxgnn.host.storage import environment, writable_folder, write_arrays, write_json
 from jaxgnn.jacobian import jacobian
+from jaxgnn.layers import MLP
 from jaxgnn.report.several import write_several
 from jaxgnn.report.terminal import print_table, progress_bar
 from jaxgnn.report.training import HEADER, headline, references, table, write_training
@@ -185,7 +188,8 @@ class Training:
         """||d X^(l+1) / d X^(l)||_2 of the first seed's first, middle and last layer, and the bound that holds for it.
 
         Measured at the features of this data set, before and after training, by block Lanczos in float32: lower
-        bounds, with their residuals. `guaranteed` is None where nothing bounds the layer wherever it is taken.
+        bounds, with their residuals. `guaranteed` holds for any weights, `bound` for these weights at any
+        features; each is None where there is none.
         """
         rows = []
         model = with_numbers(self.model, point.options)
@@ -195,6 +199,7 @@ class Training:
             for state, params in (("initial", point.result.initial_params), ("trained", point.result.params)):
                 first = jax.tree.map(lambda a: a[0], params)
                 row[state] = _largest(*model.layer_fn(first, example.graph, example.x, layer=layer))
+                row[state]["bound"] = _bound(model, first, example.graph, layer)
             rows.append(row | {"guaranteed": model.lipschitz(example.graph, layer=layer)})
         return rows
 
@@ -233,6 +238,16 @@ class Training:
             "failed_seeds": int(np.sum(result.failed)),
             **measured(self.benchmark, self.model, point),
         }
+
+
+def _bound(model: Any, params: Any, graph: Graph, layer: int) -> float | None:
+    """alpha_l + s_l ||P||_2: a bound of the block's Jacobian at any features; None where there is none."""
+    try:
+        found = model.dynamics(params)
+    except (ValueError, np.linalg.LinAlgError):  # another layer, or weights that are not finite
+        return None
+    norm = 1.0 if model.layer in ("mlp", MLP) else graph.propagation.norm()
+    return float(found.alphas[layer] + found.scales[layer] * norm)
 
 
 def _largest(f: Callable, h: Any) -> dict[str, float | None]:
@@ -322,7 +337,7 @@ class TrainCommand:
                 save_options(folder, "train", self)
                 results = several.joined([one for one, _ in written], found, _chosen)
                 write_json(folder / "results.json", results)
-                page = write_several(folder, results, command)
+                page = write_several(folder, results, command, explain=of_training)
         print_table(HEADER, [*table(results), *references(results)])
         print(headline(results))
         counts = None if found[0].options else results["parameters"]  # each of several networks has its own
@@ -370,7 +385,7 @@ class TrainCommand:
             results = training.write_results(points)
             histories = [point.result.history for point in points]
             record = points[results["chosen"]].result.record
-            return results, write_training(training.out, results, histories, command, record)
+            return results, write_training(training.out, results, histories, command, record, explain=of_training)
 
 
 def _part(report: Callable, found: Sequence[several.Combination], one: several.Combination, command: Any) -> Callable:

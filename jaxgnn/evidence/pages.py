@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxgnn.evidence.finding import PRESETS, SMOKE_SAYS, Finding
+from jaxgnn.host.spelling import counted
 from jaxgnn.host.storage import write_text
 from jaxgnn.report.claim import Claim, write_claim
-from jaxgnn.report.page import FigureBlock, Section, Table, write_page
+from jaxgnn.report.explanation import Explain, Explanation
+from jaxgnn.report.html import write_page
+from jaxgnn.report.page import FigureBlock, Section, Table, View
+from jaxgnn.report.provenance import commit, versions
 
 HEADER = ("figure or table", "verdict", "preset", "time", "why")
 VALUES = ("value", "ours", "published", "difference")
@@ -23,14 +27,16 @@ def write_finding(
     command: str,
     seconds: float,
     where: Mapping[str, Any],
+    explain: Explain | None = None,
 ) -> Path:
     """Writes results.json, figures/ and index.html into a folder; returns the page.
 
-    seconds: that the measurement took. where: its name, preset, config, versions, device and commit.
+    seconds: that the measurement took. where: its name, preset, config, versions, device and commit. explain: (what
+    results.json holds, {}) -> the three lines at the top.
     """
     values = [value._asdict() for value in finding.values]
     shown = {name: {"title": f.title, "sentence": f.sentence} for name, f in finding.figures.items()}
-    tables = {"Values": Table(VALUES, _values(values))} if values else {}
+    tables = {"Values": _values(values)} if values else {}
     return write_claim(
         folder,
         Claim(title, claim, finding.evidence, f"{finding.verdict}. {finding.reason}"),
@@ -46,6 +52,22 @@ def write_finding(
         figures=finding.figures,
         notes=[*finding.notes, f"The cells took {duration(seconds)}."],
         where=where,
+        explain=explain or explained,
+    )
+
+
+def explained(results: Mapping[str, Any], arrays: Mapping[Any, Any]) -> Explanation:
+    """What was measured, the verdict with its reason, and the fuller preset."""
+    del arrays
+    again = f"`jaxgnn reproduce {results['name']} --preset {{}}`"
+    then = {
+        "smoke": f"{again.format('cpu')} takes minutes, and is judged.",
+        "cpu": f"{again.format('full')}, where it has one and there is an accelerator: more seeds, deeper networks.",
+    }
+    return Explanation(
+        f"Evidence: {results['evidence']}",
+        f"Verdict: {results['verdict']}",
+        then.get(results["preset"], "Other data sets, or other settings: they are in the experiment's file."),
     )
 
 
@@ -83,8 +105,15 @@ def write_report(runs: Path) -> Path:
     rows = verdicts(found)
     sections = [Section("Verdicts", table=Table(HEADER, rows)), *(_section(f) for f in found)]
     count = {name: sum(row[1] == name for row in rows) for name in dict.fromkeys(row[1] for row in rows)}
-    lead = [f"{len(rows)} figures and tables: " + ", ".join(f"{k} {name}" for name, k in count.items()) + "."]
-    write_page(page := runs / "index.html", "Three papers on deep graph networks, reproduced", lead, sections, [])
+    sizes = ", ".join(f"{k} {name}" for name, k in count.items())
+    happened = f"{counted(len(rows), 'figure or table', 'figures and tables')}: {sizes}."
+    why = "Each verdict has its reason in the table and its evidence below."
+    open_one = next((row for row in rows if row[1] in ("not judged", "not available")), None)
+    then = "Larger presets, and what differs from the papers: each says it."
+    if open_one is not None:
+        then = f"`jaxgnn reproduce {open_one[0]} --preset cpu`: {open_one[1]} so far."
+    title = "Three papers on deep graph networks: what was measured"
+    write_page(page := runs / "index.html", title, [], sections, [], Explanation(happened, why, then))
     escaped = [[text.replace("|", "\\|") for text in row] for row in rows]
     lines = ["| " + " | ".join(row) + " |" for row in (HEADER, ("---",) * len(HEADER), *escaped)]
     write_text(runs / "verdicts.md", "\n".join(lines) + "\n")
@@ -100,34 +129,39 @@ def duration(seconds: float) -> str:
 
 
 def _section(found: Mapping[str, Any]) -> Section:
-    figures = [
-        FigureBlock((found["folder"] / "figures" / f"{name}.svg").read_text("utf-8"), shown["title"], shown["sentence"])
-        for name, shown in found["figures"].items()
-    ]
     packages = ("jaxgnn", "jax", "flax", "optax")
-    versions = ", ".join(f"{name} {found['versions'][name]}" for name in packages)
     said = [
         f"Claim: {found['claim']}",
         f"Evidence: {found['evidence']}",
         f"Verdict: {found['verdict']}",
-        f"{found['command']}: {duration(found['seconds'])} on {found['device']['kind']}; {versions}; "
-        f"commit {found['commit'] or 'unknown'}.",
+        f"{found['command']}: {duration(found['seconds'])} on {found['device']['kind']}; "
+        f"{versions(found, packages)}{commit(found)}.",
     ]
-    table = Table(VALUES, _values(found["values"])) if found["values"] else None
-    return Section(f"{found['name']}: {found['title']}", said, table, figures)
+    table = _values(found["values"]) if found["values"] else None
+    blocks = [_figure(found["folder"] / "figures", name, shown) for name, shown in found["figures"].items()]
+    return Section(f"{found['name']}: {found['title']}", said, table, blocks)
 
 
-def _values(values: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def _figure(folder: Path, name: str, shown: Mapping[str, str]) -> FigureBlock:
+    """A figure as its page has it: by its description where there is one, else as an image."""
+    described = folder / f"{name}.json"
+    if described.exists():
+        view = View(shown["sentence"], json.loads(described.read_bytes()))
+    else:
+        view = View(shown["sentence"], None, (folder / f"{name}.svg").read_text("utf-8"))
+    return FigureBlock(shown["title"], [view], name=name)
+
+
+def _values(values: Sequence[Mapping[str, Any]]) -> Table:
+    """Ours, and beside it what is published where that is known of any."""
     rows = []
     for value in values:
         ours, spread, published = value["ours"], value["spread"], value["published"]
         text = _number(ours) + ("" if spread is None else f" ± {_number(spread)}")
-        if published is None:
-            rows.append((value["name"], text, "not known", ""))
-        else:
-            difference = "" if ours is None else f"{ours - published:+.3g}"
-            rows.append((value["name"], text, _number(published), difference))
-    return rows
+        difference = "" if ours is None or published is None else f"{ours - published:+.3g}"
+        rows.append((value["name"], text, "" if published is None else _number(published), difference))
+    known = any(value["published"] is not None for value in values)
+    return Table(VALUES, rows) if known else Table(VALUES[:2], [row[:2] for row in rows])
 
 
 def _number(value: float | None) -> str:

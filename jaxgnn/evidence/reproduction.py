@@ -192,8 +192,8 @@ def _as_cell(reproduction: Reproduction, preset: str, name: str, cell: Cell | Ca
 def _where(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Versions and device of the cell that was measured last, and the commits that cells were measured at."""
     last = max(records, key=lambda record: record["measured_at"])
-    commits = sorted({record["commit"] or "unknown" for record in records})
-    return {name: last[name] for name in ("versions", "device")} | {"commit": ", ".join(commits)}
+    commits = sorted({record["commit"] for record in records if record["commit"]})
+    return {name: last[name] for name in ("versions", "device")} | {"commit": ", ".join(commits) or None}
 
 
 def unavailable(reproduction: Reproduction, preset: str, error: DataError) -> Outcome:

@@ -1,4 +1,4 @@
-"""What somebody may have meant by a name that is not known."""
+"""Words: what somebody may have meant by a name that is not known, and numbers of things."""
 
 import difflib
 from collections.abc import Iterable
@@ -15,3 +15,8 @@ def meant(value: Any, allowed: Iterable[str]) -> str:
 
     near = max(difflib.get_close_matches(word, names, 5), key=likeness, default=None)
     return ":" if near is None else f", did you mean {names[near]!r}?"
+
+
+def counted(number: int, noun: str, nouns: str | None = None) -> str:
+    """1 component, 2,708 components; nouns: the plural where it is not the noun with an s."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"

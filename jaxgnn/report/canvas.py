@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jaxgnn.host.storage import write_atomically
+from jaxgnn.report.figure import Axis, view
 
 # Okabe & Ito 2008, readable with colour-blindness.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
+_LOG = Axis("", "log")
 
 
 def save(figure: Figure, folder: Path, name: str) -> str:
@@ -45,19 +47,17 @@ def finished(figure: Figure) -> Figure:
     return figure
 
 
-def log_axis(axes: Axes, values: Sequence[np.ndarray]) -> None:
-    joined = np.concatenate([np.ravel(v) for v in values]).astype(np.float64)  # limits may leave float32's range
-    positive = joined[np.isfinite(joined) & (joined > 0)]
-    if not positive.size:
+def log_axis(axes: Axes, values: Sequence[np.ndarray], described: Axis = _LOG) -> None:
+    """A log scale that shows what of the values is positive and finite, over a decade at least."""
+    ends = view(values, described, log=True)
+    if ends is None:
         axes.text(0.5, 0.5, "no value is positive and finite", transform=axes.transAxes, ha="center")
         return
-    low, high = np.log10(positive.min()), np.log10(positive.max())
-    margin = max(0.05 * (high - low), 0.15)
     axes.set_yscale("log")
-    axes.set_ylim(10 ** (low - margin), 10 ** (high + margin))
+    axes.set_ylim(*ends)
     axes.yaxis.set_minor_formatter(NullFormatter())
-    if high - low > 1.2:
+    if ends[1] > 15 * ends[0]:
         axes.yaxis.set_major_locator(LogLocator(numticks=8))
     else:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))

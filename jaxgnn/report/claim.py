@@ -7,14 +7,21 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from jaxgnn.host.storage import environment, write_json
-from jaxgnn.report import plots
-from jaxgnn.report.page import FigureBlock, Section, Table, write_page
+from jaxgnn.report.canvas import save
+from jaxgnn.report.explanation import Explain
+from jaxgnn.report.figure import Panel
+from jaxgnn.report.html import write_page
+from jaxgnn.report.page import FigureBlock, Section, Table, View, figure_block
+from jaxgnn.report.provenance import footer
 
 
 class Shown(NamedTuple):
-    """A figure, its title, and one sentence that says what it shows."""
+    """A figure, described or drawn by Matplotlib; its title, and one sentence that says what it shows.
 
-    figure: Figure
+    What is described can be read off and zoomed into on the page, what is drawn is an image.
+    """
+
+    figure: Figure | Panel
     title: str
     sentence: str
 
@@ -45,26 +52,33 @@ def write_claim(
     figures: Mapping[str, Shown] | None = None,
     notes: Sequence[str] = (),
     where: Mapping[str, Any] | None = None,
+    explain: Explain | None = None,
 ) -> Path:
-    """Writes results.json, figures/*.png and *.svg and index.html into `out`, a writable folder; returns the page.
+    """Writes results.json, figures/ and index.html into `out`, a writable folder; returns the page.
 
     results: what results.json holds beside the claim and where it was measured. tables: by heading. figures: by file
     name. notes: paragraphs of settings and limits. where: versions, device and commit of the measurement, by default
-    those of now.
+    those of now. explain: (what results.json holds, {}) -> the three lines at the top.
     """
     where = environment() if where is None else where
-    write_json(out / "results.json", {**claim._asdict(), **where, **results, "command": command})
+    held = {**claim._asdict(), **where, **results, "command": command}
+    write_json(out / "results.json", held)
     folder = out / "figures"
     folder.mkdir(exist_ok=True)
-    blocks = [
-        FigureBlock(plots.save(shown.figure, folder, name), shown.title, shown.sentence)
-        for name, shown in (figures or {}).items()
-    ]
+    blocks = [block(folder, name, shown) for name, shown in (figures or {}).items()]
     sections = [Section("Figures", figures=blocks)] if blocks else []
     sections += [Section(heading, table=table) for heading, table in (tables or {}).items()]
     sections += [Section("Settings and limits", notes)] if notes else []
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items() if version)
-    footer = [f"Made by: {command}", f"{versions}; {where['device']['kind']}; commit {where['commit'] or 'unknown'}"]
-    said = f"Claim: {claim.claim} Evidence: {claim.evidence} Verdict: {claim.verdict}"
-    write_page(page := out / "index.html", claim.title, [said], sections, footer)
+    said = [f"Claim: {claim.claim}"]
+    explanation = None if explain is None else explain(held, {})
+    if explanation is None:
+        said += [f"Evidence: {claim.evidence}", f"Verdict: {claim.verdict}"]
+    write_page(page := out / "index.html", claim.title, said, sections, footer(command, where), explanation)
     return page
+
+
+def block(folder: Path, name: str, shown: Shown) -> FigureBlock:
+    """The figure of a page; writes its files into the folder."""
+    if isinstance(shown.figure, Panel):
+        return figure_block(folder, name, shown.figure, shown.title, shown.sentence)
+    return FigureBlock(shown.title, [View(shown.sentence, None, save(shown.figure, folder, name))], name=name)

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxgnn.host.spelling import counted
 from jaxgnn.host.storage import environment
-from jaxgnn.report import panels, plots
-from jaxgnn.report.figure import drawn_alone
-from jaxgnn.report.page import FigureBlock, Section, Table, write_page
+from jaxgnn.report import panels
+from jaxgnn.report.explanation import Explanation
+from jaxgnn.report.html import write_page
+from jaxgnn.report.page import FigureBlock, Section, Table, figure_block
+from jaxgnn.report.provenance import footer
 
 HEADER = ("cause", "measured", "value [range]", "threshold", "holds")
 _WORDS = {True: "yes", False: "no", None: "not asked"}
@@ -57,21 +60,17 @@ def write_diagnosis(out: Path, found: Any, command: str) -> Path:
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     blocks = [_figure(figures, name, found.signals) for name in _SHOWN]
-    what, why, then = found.lines
     sections = [
-        Section("Evidence", [f"Of {_count(found.networks, 'network')}; a cause holds beyond its threshold."], None),
+        Section("Evidence", [f"Of {counted(found.networks, 'network')}; a cause holds beyond its threshold."], None),
         Section("Signals by layer", [], None, blocks),
     ]
     sections[0] = sections[0]._replace(table=Table(HEADER, table(found)))
     if found.verified is not None:
         sections.insert(1, _trainings(found.verified))
-    said = environment()
-    versions = ", ".join(f"{name} {version}" for name, version in said["versions"].items() if version)
-    commit = f"; commit {said['commit']}" if said["commit"] else ""
-    footer = [f"Made by: {command}", f"{versions}; {said['device']['kind']}{commit}"]
     page = out / "index.html"
-    lead = [f"What happened: {what}.", f"Why: {why}.", f"What to try next: {then}."]
-    write_page(page, f"Diagnosis: {found.cause.replace('_', ' ')}", lead, sections, footer)
+    lines = Explanation(*(f"{line[:1].upper()}{line[1:]}." for line in found.lines))
+    title = f"Diagnosis: {found.cause.replace('_', ' ')}"
+    write_page(page, title, [], sections, footer(command, environment()), lines)
     return page
 
 
@@ -79,7 +78,7 @@ def _trainings(verified: Any) -> Section:
     rows = [
         (name, *(_mean(v) for v in (one.first_loss, one.loss, one.val_score))) for name, one in verified.runs.items()
     ]
-    steps, seeds = _count(verified.steps, "step"), _count(verified.seeds, "seed")
+    steps, seeds = counted(verified.steps, "step"), counted(verified.seeds, "seed")
     said = f"Each network was trained for {steps} from {seeds}; mean ± standard deviation."
     return Section("Verified by training", [said], Table(("network", "first loss", "last loss", "validation"), rows))
 
@@ -93,8 +92,9 @@ def _figure(folder: Path, name: str, signals: Sequence[Any]) -> FigureBlock:
             with np.errstate(all="ignore"):
                 values = values / values[:, [base]]
         curves[said] = panels.Curve(np.arange(values.shape[1]), values, i)
-    figure = drawn_alone(panels.curves(curves, xlabel="layer l", ylabel=label, log=name != "rank"))
-    return FigureBlock(plots.save(figure, folder, name), title, sentence)
+    limits = panels.PART if name == "smoothness" else panels.ANY
+    panel = panels.curves(curves, xlabel="layer l", ylabel=label, log=name != "rank", limits=limits)
+    return figure_block(folder, name, panel, title, sentence)
 
 
 def _mean(values: np.ndarray) -> str:
@@ -103,7 +103,3 @@ def _mean(values: np.ndarray) -> str:
         return "not finite"
     failed = f" ({values.size - finite.size} not finite)" if finite.size < values.size else ""
     return f"{finite.mean():.4g} ± {finite.std():.2g}{failed}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"

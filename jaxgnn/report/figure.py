@@ -1,25 +1,19 @@
-"""A figure described once, and drawn by Matplotlib.
+"""A figure described once: data alone. Matplotlib draws it for papers (`static`), Plotly on pages (`interactive`).
 
-A `Panel` is data alone: what it shows, on which scales, with which labels. Every renderer reads the same one.
+Every renderer reads the same description: what is shown, on which scales, with which labels.
 """
 
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis as DrawnAxis
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
-
-from jaxgnn.report.canvas import COLOURS, MARKERS, finished, log_axis, new_figure
 
 LOWEST, HIGHEST = 1e-250, 1e250  # Matplotlib cannot go further on a log scale
-_RASTER = 5000  # points from which on an SVG would be larger than an image
-_SHADES = (0.3, 0.15, 0.1)
 GREY = -1
+_RIM = 2.2  # points by which a line is wider than the one that lies on it
+_SAME = 0.004  # of the height of the axes: what nobody tells apart
 
 
 class Interval(NamedTuple):
@@ -44,6 +38,8 @@ class Series:
       dash: "-", "--" or ":".
       marked: a marker at every value.
       width: of the line, in points.
+      group: the entry of a page's legend that shows and hides it, with all others of that name; by default its label.
+      variants: further entries that all have to be shown, as ("before training",) or ("bound",).
     """
 
     label: str
@@ -56,14 +52,19 @@ class Series:
     dash: str = "-"
     marked: bool = False
     width: float = 1.6
+    group: str = ""
+    variants: tuple[str, ...] = ()
 
-    def name(self, *, log: bool) -> str:
-        """The label with the number of values that have no place: those that are not finite, and on a log scale 0."""
+    def name(self, *, log: bool, floor: float | None = None) -> str:
+        """The label with the number of values that have no place: those that are not finite, and on a log scale 0.
+
+        floor: of the axis; what is below it is drawn there, and counted.
+        """
         if not self.label:
             return ""
-        zeros, small, below = (int(np.sum(part)) if log else 0 for part in _out_of_log(self.y))
+        zeros, small, below = (int(np.sum(part)) if log else 0 for part in _out_of_log(self.y, floor or LOWEST))
         broken, size = int(np.sum(~np.isfinite(self.y))), self.y.size
-        counts = ((zeros, f"{zeros} of {size} are 0"), (small, f"{small} of {size} below {LOWEST:g}"))
+        counts = ((zeros, f"{zeros} of {size} are 0"), (small, f"{small} of {size} below {floor or LOWEST:g}"))
         counts += ((below, f"{below} of {size} negative"), (broken, f"{broken} not finite"))
         parts = [text for count, text in counts if count]
         return f"{self.label} ({', '.join(parts)})" if parts else self.label
@@ -78,6 +79,8 @@ class Axis:
       ticks: places of all ticks.
       base: of a logarithmic scale.
       from_zero: begins at 0.
+      lowest, highest: what a value can be at all, as 0 and 1 of an accuracy: bars and bands end there.
+      floor: on a log scale, where values from 0 up to it are drawn, so that what reaches 0 stays in view.
     """
 
     label: str
@@ -86,15 +89,18 @@ class Axis:
     ticks: tuple[float, ...] = ()
     base: int = 10
     from_zero: bool = False
+    lowest: float | None = None
+    highest: float | None = None
+    floor: float | None = None
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A dashed line at a value of y, or of x."""
+    """A dashed line at a value of y, or of x; or a circle around 0 of that radius."""
 
     label: str
     value: float
-    of: Literal["x", "y"] = "y"
+    of: Literal["x", "y", "circle"] = "y"
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,8 @@ class Panel:
 
     Attributes:
       nothing: what is said where no value has a place.
+      equal: one unit has the same length on both axes.
+      half: where it is given, both axes go from -half to half.
     """
 
     x: Axis
@@ -120,121 +128,99 @@ class Panel:
     right: Scaled | None = None
     title: str = ""
     nothing: str = "there is no value"
+    equal: bool = False
+    half: float | None = None
+
+    def coinciding(self) -> tuple[tuple[str, ...], ...]:
+        """Labels of lines that nobody can tell apart, each such set once; only lines with a label count."""
+        return tuple(tuple(self.series[i].label for i in some) for some in self._sets() if len(some) > 1)
+
+    def apart(self) -> "Panel":
+        """The same, where lines that lie on each other are wider the earlier they are drawn, so that all are seen."""
+        width = {i: _RIM * rank for some in self._sets() for rank, i in enumerate(reversed(some))}
+        return replace(
+            self, series=tuple(replace(s, width=s.width + width.get(i, 0.0)) for i, s in enumerate(self.series))
+        )
+
+    def _sets(self) -> list[list[int]]:
+        log, sets = self.y.scale == "log", []
+        lines = [(i, _heights(s.y, log=log)) for i, s in enumerate(self.series) if s.kind == "line" and s.label]
+        ends = view([s.y for s in self.series], self.y, log=log)
+        tolerance = _SAME * float(np.ptp(np.log10(ends) if log else ends)) if ends else 0.0
+        for i, y in lines:
+            for some in sets:
+                if _same(self.series[some[0]], self.series[i], tolerance, log=log):
+                    some.append(i)
+                    break
+            else:
+                if np.isfinite(y).any():
+                    sets.append([i])
+        return sets
 
 
-def draw(panel: Panel, ax: Axes | None = None, *, legend: bool = True) -> Axes:
-    """Draws a panel into axes, which it returns; into a new figure of pyplot where there are none.
-
-    Nothing is shown or saved. What is in the axes already stays, and takes other colours. On a log scale values of 0
-    are gaps, counted in the legend.
-    """
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        ax = plt.subplots(figsize=(5.0, 3.9), layout="constrained")[1]
-    elif not isinstance(ax, Axes):
-        raise ValueError(f"ax is a {type(ax).__name__}: Matplotlib's Axes are needed")
-    before = len(ax.get_legend_handles_labels()[0])
-    view = ax.get_ylim() if before and panel.y.scale == "log" == ax.get_yscale() else ()
-    log = panel.y.scale == "log"
-    drawn = [_draw_series(ax, series, before, log=log) for series in panel.series]
-    drawn = [values for of_series in drawn for values in of_series if np.isfinite(values).any()]
-    ax.set_axisbelow(True)
-    ax.grid(color="0.9", linewidth=0.7)
-    ax.set_xlabel(panel.x.label)
-    ax.set_ylabel(panel.y.label)
-    ax.set_title(panel.title)
-    for reference in panel.references:
-        line = ax.axvline if reference.of == "x" else ax.axhline
-        line(reference.value, color="0.4", linestyle="--", linewidth=1, label=reference.label)
-    if not drawn:
-        _say_nothing(ax, panel)
-    else:
-        _set_scales(ax, panel, [*drawn, np.asarray(view, float)])
-    if legend and ax.get_legend_handles_labels()[0]:
-        ax.legend(frameon=False, fontsize=8.5)
-    return ax
-
-
-def drawn_alone(panel: Panel) -> Figure:
-    """The figure of a page: the panel with its legend below, apart from pyplot."""
-    figure, axes = new_figure(xlabel=panel.x.label, ylabel=panel.y.label)
-    draw(panel, axes, legend=False)
-    return finished(figure)
-
-
-def _draw_series(ax: Axes, series: Series, before: int, *, log: bool) -> list[np.ndarray]:
-    """Draws it and returns what of it has a place."""
-    colour = "0.6" if series.colour == GREY else COLOURS[(series.colour + before) % len(COLOURS)]
-    y, label = _placed(series.y, log=log), series.name(log=log) or None
-    if series.kind == "bars":
-        ax.stairs(np.nan_to_num(y), series.x, fill=True, color=colour, alpha=0.3 if series.colour != GREY else 0.5)
-        ax.stairs(np.nan_to_num(y), series.x, color=colour, linewidth=1.2, label=label)
-        return [y[y > 0]]
-    points = series.kind == "points"
-    style: dict[str, Any] = {"color": colour, "rasterized": y.size > _RASTER, "label": label}
-    style |= {"linestyle": "" if points else series.dash, "linewidth": series.width}
-    style |= {"marker": MARKERS[series.colour % 7] if series.marked or points or y.size == 1 else None, "markersize": 4}
-    ax.plot(series.x, y, **style)
-    if np.isfinite(y).any():  # gaps at the ends are in view
-        ends = np.nanmin(series.x), np.nanmax(series.x)
-        ax.update_datalim([(end, np.nanmax(y)) for end in ends])
-    shown = [y]
-    for band, alpha in zip(series.bands, _SHADES, strict=False):
-        low, high = _placed(band.low, log=False), _placed(band.high, log=log)
-        low = np.maximum(low, LOWEST) if log else low
-        ax.fill_between(series.x, low, high, where=np.isfinite(high), color=colour, alpha=alpha, linewidth=0)
-        shown += [_placed(band.low, log=log), high]
-    if series.errors is not None:
-        low, high = (np.where(np.isfinite(end), end, y) for end in series.errors)
-        error = np.stack([y - low, high - y]).clip(0)
-        bars = {"linestyle": "", "color": colour, "capsize": 2.5, "elinewidth": 1}
-        ax.errorbar(series.x, y, yerr=error, **bars)
-        shown += [_placed(low, log=log), high]
-    return shown
-
-
-def _placed(values: np.ndarray, *, log: bool) -> np.ndarray:
-    """The values in float64, NaN where they have no place on the axis."""
+def placed(values: Float[np.ndarray, "k"], *, log: bool, floor: float | None = None) -> Float[np.ndarray, "k"]:
+    """The values in float64, NaN where they have no place on the axis; from 0 up to the floor they are there."""
     values = np.asarray(values, np.float64)
     inside = np.isfinite(values)
+    if log and floor is not None:
+        values = np.where(inside & (values >= 0), np.maximum(values, floor), values)
     if log:
         inside &= (values >= LOWEST) & (values <= HIGHEST)
     return np.where(inside, values, np.nan)
 
 
-def _out_of_log(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cut(interval: Interval, axis: Axis) -> Interval:
+    """The interval where values can be at all."""
+    lowest, highest = (None if end is None else float(end) for end in (axis.lowest, axis.highest))
+    if lowest is None and highest is None:
+        return interval
+    return Interval(*(np.clip(np.asarray(end, np.float64), lowest, highest) for end in interval))
+
+
+def view(values: Sequence[Float[np.ndarray, "k"]], axis: Axis, *, log: bool) -> tuple[float, float] | None:
+    """The ends of an axis that shows all of these values, at least a decade on a log scale; None without a value."""
+    joined = np.concatenate([np.zeros(0), *(placed(np.ravel(v), log=log, floor=axis.floor) for v in values)])
+    joined = joined[np.isfinite(joined)]
+    if not joined.size:
+        return None
+    low, high = float(joined.min()), float(joined.max())
+    if not log:
+        size = max(abs(low), abs(high))
+        margin = 0.05 * (high - low if high - low > 1e-9 * size else size) or 1.0
+        low, high = (0.0 if axis.from_zero else low - margin), high + margin
+        return _within(low, high, axis, 0.02 * (high - low))
+    low, high = np.log10(low), np.log10(high)
+    margin = max(0.05 * (high - low), 0.06)
+    low, high = low - margin, high + margin
+    widened = max(1.1 - (high - low), 0.0)  # a scale of less than a decade shows differences that are none
+    low, high = low - widened / 2, high + widened / 2
+    top = np.inf if axis.highest is None else np.log10(axis.highest) + 0.03
+    if high > top:
+        low, high = low - min(high - top, widened / 2), top
+    return float(10.0**low), float(10.0**high)
+
+
+def _within(low: float, high: float, axis: Axis, rim: float) -> tuple[float, float]:
+    if axis.lowest is not None:
+        low = max(low, axis.lowest - rim)
+    if axis.highest is not None:
+        high = min(high, axis.highest + rim)
+    return low, high
+
+
+def _heights(y: Float[np.ndarray, "k"], *, log: bool) -> Float[np.ndarray, "k"]:
+    y = placed(y, log=log)
+    return np.log10(y) if log else y
+
+
+def _same(one: Series, other: Series, tolerance: float, *, log: bool) -> bool:
+    if one.dash != other.dash or one.x.shape != other.x.shape or not np.array_equal(one.x, other.x):
+        return False
+    a, b = _heights(one.y, log=log), _heights(other.y, log=log)
+    known = np.isfinite(a)
+    return np.array_equal(known, np.isfinite(b)) and bool(np.all(np.abs(a - b)[known] <= tolerance))
+
+
+def _out_of_log(values: Float[np.ndarray, "k"], least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     values = np.asarray(values, np.float64)
-    return values == 0, (values > 0) & (values < LOWEST), (values < 0) & np.isfinite(values)
-
-
-def _set_scales(ax: Axes, panel: Panel, shown: list[np.ndarray]) -> None:
-    if panel.y.scale == "log":
-        log_axis(ax, shown)
-    elif panel.y.from_zero:
-        ax.set_ylim(bottom=0)
-    if panel.x.scale == "log":
-        ax.set_xscale("log", base=panel.x.base)
-        ax.xaxis.set_minor_locator(NullLocator())
-    for axis, described in ((ax.xaxis, panel.x), (ax.yaxis, panel.y)):
-        _set_ticks(axis, described)
-    if panel.right is not None:
-        factor = panel.right.factor
-        right = ax.secondary_yaxis("right", functions=(partial(np.multiply, factor), partial(np.multiply, 1 / factor)))
-        right.set_ylabel(panel.right.label)
-
-
-def _set_ticks(axis: DrawnAxis, described: Axis) -> None:
-    if described.whole:
-        axis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
-    if described.ticks:
-        axis.set_ticks(list(described.ticks), [f"{tick:g}" for tick in described.ticks])
-    elif described.scale == "log" and described.base == 2:
-        axis.set_major_formatter(ScalarFormatter())
-
-
-def _say_nothing(ax: Axes, panel: Panel) -> None:
-    values = [series.y for series in panel.series]
-    zero = panel.y.scale == "log" and any((np.asarray(y) == 0).any() for y in values)
-    ax.text(0.5, 0.6, "every value is 0" if zero else panel.nothing, transform=ax.transAxes, ha="center")
-    ax.set(xticks=[], yticks=[])
+    return values == 0, (values > 0) & (values < least), (values < 0) & np.isfinite(values)

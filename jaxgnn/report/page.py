@@ -1,117 +1,85 @@
-"""One self-contained HTML page: no network, readable on a phone, every figure with one sentence."""
+"""What a page holds: three lines, sections with tables and figures, selectors that change what all figures show."""
 
-import base64
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from string import Template
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxgnn.host.storage import write_text
+from jaxgnn.host.storage import write_json
+from jaxgnn.report.canvas import save
+from jaxgnn.report.figure import Panel
+from jaxgnn.report.interactive import described
+from jaxgnn.report.static import drawn_alone
+
+
+class View(NamedTuple):
+    """One state of a figure.
+
+    Attributes:
+      sentence: what it shows.
+      panel: its description, as plain data (`interactive.described`), or None where there is an image alone.
+      svg: the image where there is no description.
+      when: the options of the page's selectors that it is for, by their names; {} for all.
+    """
+
+    sentence: str
+    panel: Mapping[str, Any] | None = None
+    svg: str | None = None
+    when: Mapping[str, str] = {}
 
 
 class FigureBlock(NamedTuple):
-    """A figure: its SVG, its title, and one sentence that says what it shows."""
+    """A figure of a page.
 
-    svg: str
+    Attributes:
+      title: above it.
+      views: what it shows; several where a selector chooses.
+      scale: figures of a section with the same name here have the same scale.
+      name: of its files in figures/.
+    """
+
     title: str
-    sentence: str
+    views: Sequence[View]
+    scale: str = ""
+    name: str = ""
 
 
 class Table(NamedTuple):
-    """A table of texts."""
+    """A table of texts; columns are sorted by the number that a text begins with."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
+class Selector(NamedTuple):
+    """A choice that all figures of a page follow: its name, as "depth", its options, and which is shown first."""
+
+    name: str
+    options: Sequence[str]
+    first: str
+
+
 class Section(NamedTuple):
-    """A heading, paragraphs, an optional table, and figures."""
+    """A heading, paragraphs, an optional table, and figures.
+
+    Attributes:
+      selectors: shown above the figures.
+    """
 
     heading: str
     paragraphs: Sequence[str] = ()
     table: Table | None = None
     figures: Sequence[FigureBlock] = ()
+    selectors: Sequence[Selector] = ()
 
 
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 0 auto; padding: 1rem;
-  max-width: 74rem; overflow-wrap: anywhere; }
-h1 { font-size: 1.6rem; line-height: 1.2; }
-h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; padding-bottom: .3rem; }
-p { max-width: 46rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1.5rem; }
-figure { margin: 0; }
-figure h3 { font-size: 1rem; margin: 0 0 .3rem; }
-figure img { width: 100%; max-width: 36rem; height: auto; display: block; }
-figcaption { font-size: .92rem; color: #333; max-width: 36rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92rem; }
-th, td { text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #e3e3e3; white-space: nowrap; }
-td:last-child { white-space: normal; }
-nav a { margin-right: 1rem; white-space: nowrap; }
-code { background: #f3f3f3; padding: .1rem .3rem; border-radius: 3px; }
-footer { margin-top: 3rem; font-size: .85rem; color: #555; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-$lead
-<nav>$contents</nav>
-$sections
-<footer>$footer</footer>
-</body>
-</html>
-""")
+def drawn_view(folder: Path, name: str, panel: Panel, sentence: str, when: Mapping[str, str] | None = None) -> View:
+    """The view of a panel; writes NAME.png and NAME.svg for papers and NAME.json, the description, into the folder."""
+    save(drawn_alone(panel), folder, name)
+    plain = described(panel)
+    write_json(folder / f"{name}.json", plain)
+    return View(sentence, plain, None, when or {})
 
 
-def render(title: str, lead: Sequence[str], sections: Sequence[Section], footer: Sequence[str]) -> str:
-    """The page as text; all texts are escaped."""
-    contents = [f'<a href="#section-{i}">{escape(s.heading)}</a>' for i, s in enumerate(sections)]
-    return _PAGE.substitute(
-        title=escape(title),
-        lead=_paragraphs(lead),
-        contents="\n".join(contents),
-        sections="\n".join(_section(i, s) for i, s in enumerate(sections)),
-        footer=_paragraphs(footer),
-    )
-
-
-def write_page(path: Path, title: str, lead: Sequence[str], sections: Sequence[Section], footer: Sequence[str]) -> None:
-    """Writes the page atomically."""
-    write_text(path, render(title, lead, sections, footer))
-
-
-def _paragraphs(texts: Sequence[str]) -> str:
-    return "\n".join(f"<p>{escape(text)}</p>" for text in texts)
-
-
-def _section(number: int, section: Section) -> str:
-    parts = [f'<h2 id="section-{number}">{escape(section.heading)}</h2>', _paragraphs(section.paragraphs)]
-    if section.table is not None:
-        parts.append(_table(section.table))
-    if section.figures:
-        parts.append(f'<div class="figures">\n{"".join(_figure(f) for f in section.figures)}</div>')
-    return "\n".join(parts)
-
-
-def _table(table: Table) -> str:
-    rows = [_row("th", table.header), *(_row("td", row) for row in table.rows)]
-    return f'<div class="scroll"><table>\n{"".join(rows)}</table></div>'
-
-
-def _row(tag: str, cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>\n"
-
-
-def _figure(block: FigureBlock) -> str:
-    data = base64.b64encode(block.svg.encode()).decode()
-    title, sentence = escape(block.title), escape(block.sentence)
-    image = f'<img alt="{title}. {sentence}" src="data:image/svg+xml;base64,{data}">'
-    return f"<figure><h3>{title}</h3>\n{image}\n<figcaption>{sentence}</figcaption></figure>\n"
+def figure_block(folder: Path, name: str, panel: Panel, title: str, sentence: str, *, scale: str = "") -> FigureBlock:
+    """A figure with one view; writes its files as `drawn_view`."""
+    return FigureBlock(title, [drawn_view(folder, name, panel, sentence)], scale, name)

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxgnn.jacobian import Influence
-from jaxgnn.report import panels, plots
-from jaxgnn.report.figure import drawn_alone
-from jaxgnn.report.page import FigureBlock
+from jaxgnn.report import panels
+from jaxgnn.report.page import FigureBlock, figure_block
 from jaxgnn.report.panels import Line
 
 ABOUT = (
@@ -64,8 +63,7 @@ def arrays(name: str, found: Influence) -> dict[str, np.ndarray]:
 
 def figure(folder: Path, file: str, lines: Mapping[str, Line], title: str, sentence: str) -> FigureBlock:
     """Influence against distance, on a log scale, with one standard error."""
-    drawn = drawn_alone(panels.influences(lines))
-    return FigureBlock(plots.save(drawn, folder, file), title, sentence)
+    return figure_block(folder, file, panels.influences(lines), title, sentence)
 
 
 def line(name: str, found: Mapping[str, np.ndarray]) -> Line:

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgnn.report import plots
-from jaxgnn.report.page import FigureBlock, Section
-from jaxgnn.report.probing_plots import Curve, curves
+from jaxgnn.report import panels
+from jaxgnn.report.page import Section, figure_block
+from jaxgnn.report.panels import Curve
 from jaxgnn.report.probing_ranks import KINDS, SIGNALS
 
+_COLOUR = {"first layer": 0, "middle layer": 1, "last layer": 2}
 STYLES = ("-", "--")  # of the network, and of the one beside it
 _RECORDED = (
     ("gradients-norm", "feature_grads/norm", "‖G⁽ˡ⁾‖", "Norm of the gradients"),
@@ -32,8 +33,10 @@ def recorded(folder: Path, names: Sequence[str], arrays: Mapping[str, np.ndarray
         if not all(f"record/{network}/{quantity}" in arrays for network in names):
             continue
         lines, said = _by_step(quantity, names, arrays)
-        figure = curves(lines, xlabel="step", ylabel=ylabel, log=True)
-        blocks.append(FigureBlock(plots.save(figure, folder, f"training-{name}"), title, said))
+        limits = panels.PART if quantity.endswith("relative_mu") else panels.ANY
+        panel = panels.curves(lines, xlabel="step", ylabel=ylabel, log=True, limits=limits)
+        scale = "relative" if limits is panels.PART else ""
+        blocks.append(figure_block(folder, f"training-{name}", panel, title, said, scale=scale))
     return Section("During training", [f"Every {every} steps, in float32, of all nodes."], figures=blocks)
 
 
@@ -43,10 +46,12 @@ def _by_step(quantity: str, names: Sequence[str], arrays: Mapping[str, np.ndarra
     for i, name in enumerate(names):
         steps, values = arrays[f"record/{name}/steps"], arrays[f"record/{name}/{quantity}"]  # [seeds, samples, layers]
         L = values.shape[2] - 1
-        for j, layer in enumerate(sorted({0, L // 2, L})):
-            found[f"{name}, layer {layer}"] = Curve(steps, values[:, :, layer], j, STYLES[i % 2])
+        for layer in sorted({0, L // 2, L}):
+            shown, group = name.upper(), "first layer" if layer == 0 else "last layer" if layer == L else "middle layer"
+            look = {"group": group, "variants": (shown,) * (len(names) > 1)}
+            found[f"{shown}, layer {layer}"] = Curve(steps, values[:, :, layer], _COLOUR[group], STYLES[i % 2], **look)
         first, last = np.median(values[:, 0, 0]), np.median(values[:, -1, 0])
-        said.append(f"{name}, layer 0: {_number(first)} at step 0, {_number(last)} at {steps[-1]}")
+        said.append(f"{name.upper()}, layer 0: {_number(first)} at step 0, {_number(last)} at {steps[-1]}")
     return found, "; ".join(said) + "."
 
 

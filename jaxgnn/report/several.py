@@ -6,15 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from jaxgnn.report import plots
-from jaxgnn.report.page import FigureBlock, Section, Table, write_page
+from jaxgnn.report import panels
+from jaxgnn.report.explanation import Explain
+from jaxgnn.report.html import write_page
+from jaxgnn.report.page import FigureBlock, Section, Table, figure_block
+from jaxgnn.report.provenance import footer
 from jaxgnn.report.training import HEADER, benchmark_section, headline, references, table, trained_on
 
 
-def write_several(out: Path, results: Mapping[str, Any], command: str) -> Path:
-    """Writes figures/*.png and *.svg and index.html into `out`; returns the page's path.
+def write_several(out: Path, results: Mapping[str, Any], command: str, *, explain: Explain | None = None) -> Path:
+    """Writes figures/*.png, *.svg and *.json and index.html into `out`; returns the page's path.
 
-    `results` has a row for every network and grid point, with the `folder` where the network's own page is.
+    `results` has a row for every network and grid point, with the `folder` where the network's own page is. explain:
+    (results, {}) -> the three lines at the top.
     """
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
@@ -36,14 +40,10 @@ def write_several(out: Path, results: Mapping[str, Any], command: str) -> Path:
     config = results["config"]
     shown = {name: _shape(results, name) or [config["model"][name]] for name in ("layer", "depth")}
     layers, depths = ", ".join(shown["layer"]).upper(), ", ".join(map(str, shown["depth"]))
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
-    footer = [
-        f"Made by: {command}",
-        f"{versions}; {results['device']['kind']}; commit {results['commit'] or 'unknown'}",
-    ]
     page = out / "index.html"
     title = f"{layers} with {depths} layers on {trained_on(config['data'])}"
-    write_page(page, title, [headline(results)], sections, footer)
+    explanation = None if explain is None else explain(results, {})
+    write_page(page, title, [headline(results)], sections, footer(command, results), explanation)
     return page
 
 
@@ -69,14 +69,15 @@ def _by_number(figures: Path, results: Mapping[str, Any], name: str) -> FigureBl
         rows.sort(key=lambda row: row["options"][name])
         x = np.asarray([row["options"][name] for row in rows], float)
         y, error = (np.asarray([_value(row, f"score_{of}") for row in rows]) for of in ("mean", "std"))
-        drawn[label] = plots.Line(x, y, error)
+        drawn[label] = panels.Line(x, y, error)
     metric = results.get("metric", results["config"]["data"]["metric"]).replace("_", " ")
-    svg = plots.save(plots.by_option(drawn, xlabel=name, ylabel=metric), figures, f"by-{name}")
+    panel = panels.by_option(drawn, xlabel=name, ylabel=metric, limits=panels.score_limits(metric))
     said = "; ".join(
         f"{label}: " + ", ".join(f"{y:.4f} at {x:g}" for x, y in zip(line.x, line.y, strict=True))
         for label, line in drawn.items()
     )
-    return FigureBlock(svg, f"Test score against {name}", f"Mean test score by {name}: {said}.")
+    said = f"Mean test score by {name}: {said}."
+    return figure_block(figures, f"by-{name}", panel, f"Test score against {name}", said)
 
 
 def _shape(results: Mapping[str, Any], name: str) -> list[Any]:

@@ -7,67 +7,65 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Complex, Float
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis as DrawnAxis
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from jaxgnn.jacobian.density import Density
 from jaxgnn.report import panels
-from jaxgnn.report.canvas import COLOURS, MARKERS, finished, new_figure
-from jaxgnn.report.figure import drawn_alone
+from jaxgnn.report.canvas import finished, new_figure
+from jaxgnn.report.figure import Axis, Panel, Reference, Series
 from jaxgnn.report.panels import ByDistance as ByDistance
 from jaxgnn.report.panels import DensityCurve as DensityCurve
 from jaxgnn.report.panels import Line
 from jaxgnn.report.panels import Ranked as Ranked
+from jaxgnn.report.static import drawn_alone
 
-_RASTER = 5000  # points from which on an SVG would be larger than an image
 _PIXELS = 400
 _DECADES = 12
-_DASHED = {"color": "0.4", "linestyle": "--", "linewidth": 1}
 
 
-def eigenvalue_moduli(lines: Mapping[str, Complex[np.ndarray, "k"]], *, log: bool = False, bins: int = 50) -> Figure:
+def moduli(lines: Mapping[str, Complex[np.ndarray, "k"]], *, log: bool = False, bins: int = 50) -> Panel:
     """A histogram of |lambda| for each name, as shares of all its eigenvalues, with 1 marked."""
-    figure, axes = new_figure(xlabel="modulus of the eigenvalue", ylabel="share of the eigenvalues")
-    moduli = {name: np.abs(values) for name, values in lines.items()}
-    shown = {name: values[np.isfinite(values) & (values > 0)] for name, values in moduli.items()}
+    found = {name: np.abs(values) for name, values in lines.items()}
+    shown = {name: values[np.isfinite(values) & (values > 0)] for name, values in found.items()}
     joined = np.concatenate([np.ones(1), *shown.values()])
     edges = np.geomspace(joined.min() / 1.1, joined.max() * 1.1, bins + 1) if log else bins
     edges = np.histogram_bin_edges(joined, edges, range=None if log else (0, 1.05 * joined.max()))
-    for i, (name, values) in enumerate(moduli.items()):
+    series = []
+    for i, (name, values) in enumerate(found.items()):
         share = np.histogram(shown[name], edges)[0] / max(values.size, 1)
-        colour = COLOURS[i % 7]
-        axes.stairs(share, edges, fill=True, color=colour, alpha=0.2)
-        axes.stairs(share, edges, color=colour, linewidth=1.4, label=_counted(name, values))
-    axes.axvline(1.0, **_DASHED, label="1")
-    if log:
-        axes.set_xscale("log")
-    return _with_values(figure, joined[1:])
+        series.append(Series(_counted(name, values), edges, share, kind="bars", colour=i, group=name))
+    x = Axis("modulus of the eigenvalue", "log" if log else "linear")
+    y = Axis("share of the eigenvalues", from_zero=True)
+    return Panel(x, y, tuple(series), (Reference("1", 1.0, "x"),), nothing="no value is above 0")
+
+
+def plane(lines: Mapping[str, Complex[np.ndarray, "k"]]) -> Panel:
+    """Eigenvalues in the complex plane with the unit circle, which is out of view where all are below 0.2."""
+    finite = {name: values[np.isfinite(values)] for name, values in lines.items()}
+    joined = np.concatenate([np.zeros(0, complex), *finite.values()])
+    radius = float(np.abs(joined).max(initial=0.0))
+    half = 1.1 * (radius if 0 < radius < 0.2 else max(radius, 1.0))
+    series = []
+    for i, (name, values) in enumerate(finite.items()):
+        left_out = lines[name].size - values.size
+        label = f"{name} ({left_out} not finite)" if left_out else name
+        series.append(Series(label, values.real, values.imag, kind="points", colour=i, group=name))
+    circle = Reference("unit circle" if half > 1 else "unit circle: out of view", 1.0, "circle")
+    x, y = Axis("real part"), Axis("imaginary part")
+    return Panel(x, y, tuple(series), (circle,), nothing="no eigenvalue is finite", equal=True, half=half)
+
+
+def eigenvalue_moduli(lines: Mapping[str, Complex[np.ndarray, "k"]], *, log: bool = False, bins: int = 50) -> Figure:
+    """`moduli`, drawn."""
+    return drawn_alone(moduli(lines, log=log, bins=bins))
 
 
 def eigenvalues_in_plane(lines: Mapping[str, Complex[np.ndarray, "k"]]) -> Figure:
-    """Eigenvalues in the complex plane with the unit circle, which is out of view where all are below 0.2."""
-    figure, axes = new_figure(xlabel="real part", ylabel="imaginary part")
-    finite = {name: values[np.isfinite(values)] for name, values in lines.items()}
-    joined = np.concatenate([np.zeros(0, complex), *finite.values()])
-    total = joined.size
-    radius = float(np.abs(joined).max(initial=0.0))
-    for i, (name, values) in enumerate(finite.items()):
-        left_out = lines[name].size - values.size
-        size = float(np.clip(60 / np.sqrt(total + 1), 1.2, 5))
-        style: dict[str, Any] = {"marker": MARKERS[i % 7], "markeredgewidth": 0, "linestyle": ""}
-        style |= {"alpha": 0.7 if total > 100 else 1.0, "rasterized": total > _RASTER, "color": COLOURS[i % 7]}
-        label = f"{name} ({left_out} not finite)" if left_out else name
-        axes.plot(values.real, values.imag, markersize=size, **style)
-        axes.plot([], [], label=label, markersize=5, **style)
-    view = 1.1 * (radius if 0 < radius < 0.2 else max(radius, 1.0))
-    axes.add_patch(Circle((0, 0), 1.0, fill=False, zorder=3, linestyle="--", linewidth=1.2))
-    axes.plot([], [], "k--", linewidth=1.2, label="unit circle" if view > 1 else "unit circle: out of view")
-    axes.set(xlim=(-view, view), ylim=(-view, view), aspect="equal")
-    axes.locator_params(nbins=5)
-    return _with_values(figure, joined, "no eigenvalue is finite")
+    """`plane`, drawn."""
+    return drawn_alone(plane(lines))
 
 
 def singular_values_by_rank(lines: Mapping[str, Ranked], *, xlabel: str = "rank") -> Figure:
@@ -128,7 +126,7 @@ def lyapunov_exponents(lines: Mapping[str, Line]) -> Figure:
     return drawn_alone(panels.exponents(lines))
 
 
-def _whole_numbers(axis: Axis) -> None:
+def _whole_numbers(axis: DrawnAxis) -> None:
     axis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
 
 

@@ -1,26 +1,41 @@
 """The page of `jaxgnn train`: the scores of every grid point, and how the runs went."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxgnn.report import plots
-from jaxgnn.report.page import FigureBlock, Section, Table, write_page
+from jaxgnn.host.spelling import counted
+from jaxgnn.report import panels
+from jaxgnn.report.explanation import Explain
+from jaxgnn.report.html import write_page
+from jaxgnn.report.page import Section, Table, figure_block
+from jaxgnn.report.panels import Curve, Line
+from jaxgnn.report.provenance import footer
 from jaxgnn.report.recorded import recorded
 from jaxgnn.report.terminal import mean_and_deviation
 
+_SPLITS = {"training": "train", "validation": "val", "test": "test"}
+_COLOUR = {split: i for i, split in enumerate(_SPLITS)}
 HEADER = ("options", "test", "validation", "train loss", "failed seeds")
 
 
 def write_training(
-    out: Path, results: Mapping[str, Any], histories: Sequence[Any], command: str, record: Any = None
+    out: Path,
+    results: Mapping[str, Any],
+    histories: Sequence[Any],
+    command: str,
+    record: Any = None,
+    *,
+    explain: Explain | None = None,
 ) -> Path:
-    """Writes figures/*.png and *.svg and index.html into `out`; returns the page's path.
+    """Writes figures/*.png, *.svg and *.json and index.html into `out`; returns the page's path.
 
     `histories` holds the Metrics [seeds, steps] of every row of `results`, `record` the chosen row's
-    `jaxgnn.training.recorder.Record` if there is one.
+    `jaxgnn.training.recorder.Record` if there is one. explain: (results, the record's arrays) -> the three lines at
+    the top.
     """
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
@@ -35,18 +50,16 @@ def write_training(
         sections.insert(1, grid)
     config = results["config"]
     model = config["model"]
+    arrays: Mapping[str, np.ndarray] = {}
     if record is not None:
         name = model["layer"]
-        sections.append(recorded(figures, [name], record.arrays(f"record/{name}"), config["runs"]["record_every"]))
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items() if version)
-    footer = [
-        f"Made by: {command}",
-        f"{versions}; {results['device']['kind']}, matmul precision {config['train']['matmul_precision']}; "
-        f"commit {results['commit'] or 'unknown'}",
-    ]
-    title = f"{model['layer'].upper()} with {model['depth']} layers on {trained_on(config['data'])}"
+        arrays = record.arrays(f"record/{name}")
+        sections.append(recorded(figures, [name], arrays, config["runs"]["record_every"]))
+    title = f"{model['layer'].upper()} with {counted(model['depth'], 'layer')} on {trained_on(config['data'])}"
     page = out / "index.html"
-    write_page(page, title, [headline(results)], sections, footer)
+    more = f", matmul precision {config['train']['matmul_precision']}"
+    explanation = None if explain is None else explain(results, arrays)
+    write_page(page, title, [headline(results)], sections, footer(command, results, more), explanation)
     return page
 
 
@@ -57,7 +70,7 @@ def headline(results: Mapping[str, Any]) -> str:
     at = f" at {_options(row)}" if row["options"] else ""
     failed = f" {row['failed_seeds']} of them failed." if row["failed_seeds"] else ""
     return (
-        f"Test {metric} {_score(row, 'score')} over {seeds} seeds{at}; training loss "
+        f"Test {metric} {_score(row, 'score')} over {counted(seeds, 'seed')}{at}; training loss "
         f"{_number(row['train_loss'])}, the best constant predictor's {results['constant_loss']:.4f}.{failed}"
         f"{beside(results.get('benchmark'))}{measured(row)}"
     )
@@ -138,48 +151,69 @@ def _grid_section(figures: Path, results: Mapping[str, Any]) -> Section | None:
         shown.sort(key=lambda row: row["options"][name])
         values = np.asarray([row["options"][name] for row in shown])
         lines = {
-            split: plots.Line(values, _column(shown, f"{key}_mean"), _column(shown, f"{key}_std"))
-            for split, key in (("test", "score"), ("validation", "val"))
+            split: Line(values, _column(shown, f"{key}_mean"), _column(shown, f"{key}_std"))
+            for split, key in (("validation", "val"), ("test", "score"))
         }
-        svg = plots.save(plots.by_option(lines, xlabel=name, ylabel=metric), figures, f"grid-{name}")
+        panel = panels.by_option(lines, xlabel=name, ylabel=metric, limits=panels.score_limits(metric))
+        coloured = (replace(line, colour=_COLOUR[line.label]) for line in panel.series)
         said = "; ".join(f"{name} = {row['options'][name]:g}: {_number(row['score_mean'])}" for row in shown)
-        blocks.append(FigureBlock(svg, f"Score against {name}", f"Mean test score: {said}."))
+        panel, said = replace(panel, series=tuple(coloured)), f"Mean test score: {said}."
+        blocks.append(figure_block(figures, f"grid-{name}", panel, f"Score against {name}", said))
     return Section("Grid", figures=blocks) if blocks else None
 
 
 def _curves(figures: Path, results: Mapping[str, Any], histories: Sequence[Any]) -> Section:
     rows, history, metric = results["rows"], histories[results["chosen"]], _metric(results)
-    losses = plots.by_step({"training": history.train_loss, "validation": history.val_loss}, ylabel="loss", log=True)
-    scores = plots.by_step(
-        {"training": history.train_score, "validation": history.val_score, "test": history.test_score}, ylabel=metric
-    )
+
+    def by_step(kind: str, ylabel: str, limits: panels.Limits, log: bool) -> Any:
+        found = {split: getattr(history, f"{key}_{kind}", None) for split, key in _SPLITS.items()}
+        lines = {
+            split: Curve(np.arange(values.shape[1]), values, _COLOUR[split])
+            for split, values in found.items()
+            if values is not None
+        }
+        return panels.curves(lines, xlabel="step", ylabel=ylabel, log=log, limits=limits)
+
+    losses = by_step("loss", "loss", panels.loss_limits(history.train_loss, history.val_loss), True)
+    scores = by_step("score", metric, panels.score_limits(metric), False)
     row = rows[results["chosen"]]
     steps = ", ".join(map(str, row["best_steps"]))
+    said = f"Final training losses: {_list(row)}.", f"Best validation scores at steps {steps}."
     return Section(
         "How the runs went",
         ["Median over seeds; the band goes from the lowest to the highest."],
         figures=[
-            FigureBlock(plots.save(losses, figures, "loss"), "Loss", f"Final training losses: {_list(row)}."),
-            FigureBlock(plots.save(scores, figures, "score"), "Score", f"Best validation scores at steps {steps}."),
+            figure_block(figures, "loss", losses, "Loss", said[0]),
+            figure_block(figures, "score", scores, "Score", said[1]),
         ],
     )
 
 
 def _layer_norms(rows: Sequence[Mapping[str, Any]]) -> Section:
-    header = ("layer", "at initialisation", "at the best step", "guaranteed bound")
+    """Measured norms of Jacobians, and bounds of them: by c for any weights, or by the weights for any features."""
+    header = ["layer", "at initialisation", "at the best step"]
+    bounds = {
+        "bound for any weights": [row["guaranteed"] for row in rows],
+        "bound by the weights at the best step": [row["trained"].get("bound") for row in rows],
+    }
+    bounds = {name: values for name, values in bounds.items() if any(v is not None for v in values)}
     texts = []
-    for row in rows:
-        bound = row["guaranteed"]
+    for i, row in enumerate(rows):
         measured = [_number(row[state]["value"]) for state in ("initial", "trained")]
-        texts.append((str(row["layer"]), *measured, "none: local only" if bound is None else f"{bound:.4f}"))
+        known = ("" if values[i] is None else _number(values[i]) for values in bounds.values())
+        texts.append((str(row["layer"]), *measured, *known))
     residuals = [row[state]["residual"] for row in rows for state in ("initial", "trained")]
     largest = max((r for r in residuals if r is not None), default=float("nan"))
     said = (
         "Largest singular value of ∂X⁽ˡ⁺¹⁾/∂X⁽ˡ⁾, first seed, measured at this data set's features by Lanczos (lower "
-        f"bounds, residuals up to {_number(largest)}). Without a bound that holds everywhere, as for attention and "
-        "gates, the values are local: they change with the scale of the input."
+        f"bounds, residuals up to {_number(largest)}). "
     )
-    return Section("Layer Jacobians", [said], Table(header, texts))
+    holds = "The bounds hold at any features."
+    none = (
+        "Attention, gates and norms have no bound that holds at any features: these values change with the scale of "
+        "the input."
+    )
+    return Section("Layer Jacobians", [said + (holds if bounds else none)], Table([*header, *bounds], texts))
 
 
 def _metric(results: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import warnings
 
 import numpy as np
@@ -89,13 +90,13 @@ def test_the_page_joins_the_fullest_preset(squares, tmp_path):
     made, _ = squares
     for preset in ("cpu", "smoke"):
         page = reproduce(made, preset, tmp_path).write(tmp_path)
-        assert page.read_text().count("<figure>") == 1
+        assert page.read_text().count("<figure ") == 1
     (found,) = gather(tmp_path)
     assert (found["preset"], found["outcome"]) == ("cpu", "partly")
-    page = write_report(tmp_path).read_text()
-    assert page.count("<figure>") == 1
+    page = re.sub(r"<td [^>]*>", "<td>", write_report(tmp_path).read_text())
+    assert page.count("<figure ") == 1
     # 1 + 4 + 9 = 14, published 4.5.
-    for text in ("<td>14</td><td>4.5</td><td>+9.5</td>", "<td>9 ± 0.25</td><td>not known</td>", "Only |some|."):
+    for text in ("<td>14</td><td>4.5</td><td>+9.5</td>", "<td>9 ± 0.25</td><td></td>", "Only |some|."):
         assert text in page
     assert r"| Only \|some\|. |" in (tmp_path / "verdicts.md").read_text()
 
@@ -185,7 +186,7 @@ def test_every_reproduction_runs_at_its_smallest(name, tmp_path):
         warnings.simplefilter("error")
         outcome = reproduce(one, "smoke", tmp_path)
         page = outcome.write(tmp_path).read_text()
-    assert page.count("<figure>") == len(outcome.finding.figures) > 0
+    assert page.count("<figure ") == len(outcome.finding.figures) > 0
     written = json.loads((one.folder("smoke", tmp_path) / "results.json").read_text())
     assert written["name"] == name
     assert "nan" not in outcome.finding.evidence.split() + outcome.finding.reason.split()

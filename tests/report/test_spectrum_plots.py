@@ -5,7 +5,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 
 from jaxgnn.report import plots, spectrum_plots
-from jaxgnn.report.plots import Line
+from jaxgnn.report.panels import Line
 from jaxgnn.report.spectrum_plots import ByDistance, DensityCurve, Ranked
 
 EDGE_CASES = {
