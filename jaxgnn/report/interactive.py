@@ -1,7 +1,7 @@
 """Descriptions of figures as JSON, which a page's script draws by Plotly: with zoom, hover and a linear or log scale.
 
 Arrays of up to 512 values are there to the last digit, longer ones to seven digits where float32 holds them. Lines of
-more than 1,000 points are thinned without a change that could be seen, and say so: of every bucket of neighbours the
+more than 500 points are thinned without a change that could be seen, and say so: of every bucket of neighbours the
 first, the last, the lowest and the highest stay.
 """
 
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from jaxgnn.report.figure import Axis, Interval, Panel, Series, cut, view
 
 _SHORT = 512  # values to which an array is written out
-_POINTS = 1000
+_POINTS = 500
 _NEAR = 100.0  # factor within which a reference is brought into view on a log scale
 
 

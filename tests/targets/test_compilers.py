@@ -164,7 +164,7 @@ def test_the_command_says_it_and_exits_accordingly(tmp_path):
         command = [sys.executable, "-m", "jaxgnn", "plan", "--topology", "v5e:2x2", "--no-largest", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
 
-    fits = run("--mesh", "seeds=2,nodes=2", "--depth", "4", "--json", "--save", "kept")
+    fits = run("--mesh", "seeds=2,nodes=2", "--depth", "4", "--json", "--save", "kept", "--out", "page")
     assert fits.returncode == 0, fits.stderr
     said = json.loads(fits.stdout.splitlines()[-1])
     assert said["fits"] is True
@@ -179,5 +179,6 @@ def test_the_command_says_it_and_exits_accordingly(tmp_path):
     deep = run("--depth", "2000000")
     assert deep.returncode == 1
     assert "it does not fit: a device needs " in deep.stderr.splitlines()[-1]
-    assert [folder.name for folder in tmp_path.iterdir()] == ["kept"]
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["kept", "page"]
+    assert "It fits: " in (tmp_path / "page" / "index.html").read_text()
     assert sum(file.name.startswith("jit_advance") for file in tmp_path.rglob("*-cache")) == 1
