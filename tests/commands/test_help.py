@@ -90,7 +90,7 @@ def test_it_takes_less_than_a_second_of_cpu():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("trian", "command 'trian' is not known, did you mean 'train'? allowed are study, train, "),
+        ("trian", "command 'trian' is not known, did you mean 'train'? allowed are study, diagnose, "),
         ("data lst", "data 'lst' is not known, did you mean 'list'? allowed are list, fetch"),
         ("train --depht 3", "option --depht is not known, did you mean --depth? see jaxgnn train --help-all"),
         ("train --learning_rat=3", "option --learning-rat is not known, did you mean --learning-rate? see "),
