@@ -58,7 +58,8 @@ class Finding(NamedTuple):
         """Decades beyond the threshold; more where what is measured is 0 or not finite."""
         if not self.holds:
             return -np.inf
-        ratio = self.threshold / self.value if self.side == "below" else self.value / self.threshold
+        a, b = (self.threshold, self.value) if self.side == "below" else (self.value, self.threshold)
+        ratio = a / b if b else np.inf
         return float(np.log10(ratio)) if np.isfinite(ratio) and ratio > 0 else 300.0
 
 
