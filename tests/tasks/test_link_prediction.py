@@ -89,8 +89,8 @@ def test_it_trains_over_seeds_in_one_program(metric):
     logits = model.apply(jax.tree.map(lambda a: a[0], found.params), task.graph, task.x)
     scores, joined = np.asarray(task.scores(logits)), task.joined[:, 0]
     np.testing.assert_allclose(found.score[0], by_loop(metric, scores, joined, task.test_mask), rtol=1e-4)
-    p = 1 / (1 + np.exp(-scores.astype(np.float64)))
-    nll = -np.log(np.where(joined > 0, p, 1 - p))[task.train_mask].mean()
+    s = scores.astype(np.float64)  # -log p = log(1 + e^-s), -log(1 - p) = log(1 + e^s)
+    nll = np.logaddexp(0, np.where(joined > 0, -s, s))[task.train_mask].mean()
     np.testing.assert_allclose(task.loss(logits), nll, rtol=1e-4)
     assert task.constant_loss() == pytest.approx(np.log(2))
 
