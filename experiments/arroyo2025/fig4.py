@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 import jaxgnn as jg
 from jaxgnn.evidence.finding import Finding, Value
@@ -14,6 +14,7 @@ from jaxgnn.experiments.arroyo2025.common import SETTINGS, dirichlet, features, 
 from jaxgnn.experiments.setting import drawn
 from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Interval, Panel, Series
 from jaxgnn.report.page import Table
 
 LAYERS = {"GIN": "gin", "Gated-GCN": "gated_gcn"}
@@ -134,7 +135,11 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
         + _apart([kind for kind in results if kind not in agree]),
         values=[Value(f"{kind}: change of ln E a layer", r.mean(), r.std()) for kind, r in rate.items()]
         + [Value(f"{kind}: largest |eigenvalue| of J", r.mean(), r.std()) for kind, r in radius.items()],
-        figures={"energy": _energy(results), "spectra": _spectra(config, results)},
+        figures={
+            "energy": _energy(results, relative=False),
+            "relative_energy": _energy(results, relative=True),
+            "spectra": _spectra(config, results),
+        },
         tables={"Energies and spectra": Table(header, rows)},
         notes=[
             f"{SETTINGS} What the paper says of this figure beyond its caption is not known to us: that the "
@@ -189,26 +194,21 @@ def _spread(values: np.ndarray) -> str:
     return f"{values.mean():.3g} ± {values.std():.2g}"
 
 
-def _energy(results: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
-    figure, axes = panels(2, size=(3.6, 3.3))
-    titles = ("E(X), relative to the input", "E(X) / ||X||²")
-    for one, title in zip(axes, titles, strict=True):
-        lines = []
-        for i, (kind, found) in enumerate(results.items()):
-            of_seeds = found["energies"] / found["energies"][:, :1] if one is axes[0] else _relative(found)
-            lines.append(np.median(of_seeds, axis=0))
-            one.plot(lines[-1], "-" if i % 2 else "--", color=plots.COLOURS[i // 2], linewidth=1.6, label=kind)
-            one.fill_between(np.arange(of_seeds.shape[1]), *_range(of_seeds), color=plots.COLOURS[i // 2], alpha=0.12)
-        one.xaxis.set_major_locator(MaxNLocator(integer=True))
-        plots.log_axis(one, lines)
-        one.set_title(title, fontsize=9.5)
-        one.set_xlabel("layer")
-    axes[0].set_ylabel("Dirichlet energy")
+def _energy(results: Mapping[str, Mapping[str, np.ndarray]], *, relative: bool) -> Shown:
+    series = []
+    for i, (kind, found) in enumerate(results.items()):
+        of_seeds = _relative(found) if relative else found["energies"] / found["energies"][:, :1]
+        line, band = np.median(of_seeds, axis=0), Interval(*_range(of_seeds))
+        dash = "-" if i % 2 else "--"
+        series.append(Series(kind, np.arange(line.size), line, bands=(band,), colour=i // 2, dash=dash))
+    label = "E(X) / ||X||²" if relative else "E(X), relative to the input"
     sentence = (
         "On the largest component at initialisation: median and range over seeds, dashed without the state space. The "
         "energy grows with the features; in units of their norm it shows how smooth they are."
     )
-    return Shown(plots.finished(figure), "Dirichlet energy by layer", sentence)
+    return Shown(
+        Panel(Axis("layer", whole=True), Axis(label, "log"), tuple(series)), f"Dirichlet energy: {label}", sentence
+    )
 
 
 def _range(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,8 +20,8 @@ from jaxgnn.experiments.arms import ARMS, LinearSkip
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.host.arrays import Array
-from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Series
 
 Network = Literal["tuned", "blocks", "platonov"]
 # In percent, accuracy, but ROC-AUC on minesweeper: rows of Arroyo et al. 2025, whose GCN is Platonov et al.'s 2023
@@ -216,18 +216,17 @@ def _best(case: Case, arm: str, results: Mapping[str, Mapping[str, np.ndarray]])
 
 
 def _figure(scores: Mapping[tuple[str, str], np.ndarray]) -> Shown:
-    figure, axes = plots.new_figure(ylabel="test score, %", xlabel="")
     places = list(dict.fromkeys(place for place, _ in scores))
     arms = list(dict.fromkeys(arm for _, arm in scores))
+    series = []
     for i, arm in enumerate(arms):
-        for j, place in enumerate(places):
-            if (place, arm) in scores:
-                found = scores[place, arm]
-                x = j + 0.15 * (i - (len(arms) - 1) / 2) + np.linspace(-0.04, 0.04, len(found))
-                style = {"color": plots.COLOURS[i], "marker": plots.MARKERS[i], "linestyle": "none", "markersize": 4}
-                axes.plot(x, found, label=arm if place == places[0] else None, **style)
-    axes.set_xticks(range(len(places)), places)
-    return Shown(plots.finished(figure), "Test score by arm", "A point is one published split.")
+        found = [(j, scores[place, arm]) for j, place in enumerate(places) if (place, arm) in scores]
+        x = [j + 0.15 * (i - (len(arms) - 1) / 2) + np.linspace(-0.04, 0.04, len(y)) for j, y in found]
+        y = np.concatenate([np.asarray(y, float) for _, y in found])
+        series.append(Series(arm, np.concatenate(x), y, kind="points", colour=i))
+    x = Axis("network and data set", ticks=tuple(map(float, range(len(places)))), names=tuple(places))
+    y = Axis("test score, %", lowest=0.0, highest=100.0)
+    return Shown(Panel(x, y, tuple(series)), "Test score by arm", "A point is one published split.")
 
 
 TUNED = Case("tuned", "minesweeper", KINDS)

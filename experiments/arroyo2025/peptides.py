@@ -15,8 +15,9 @@ from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import SETTINGS, ssm
 from jaxgnn.experiments.setting import mean_std
-from jaxgnn.report import plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Interval, Panel, Series
 
 # Metric, loss, and whether more is better (Dwivedi et al. 2022, section 4).
 METRICS = {
@@ -120,11 +121,13 @@ def _said(score: Mapping[tuple[str, str], tuple[float, float]], dataset: str, ki
 
 
 def _figure(dataset: str, score: Mapping[tuple[str, str], tuple[float, float]], kinds: list[str]) -> Shown:
-    figure, axes = plots.new_figure(ylabel=METRICS[dataset][0].replace("_", " "), xlabel="")
+    metric = METRICS[dataset][0]
     mean, spread = np.array([score[dataset, kind] for kind in kinds]).T
-    axes.errorbar(range(len(kinds)), mean, yerr=spread, fmt="o", color=plots.COLOURS[0], capsize=3, label="test")
-    axes.set_xticks(range(len(kinds)), kinds)
-    return Shown(plots.finished(figure), dataset, "Mean and standard deviation over seeds.")
+    at = np.arange(len(kinds))
+    points = Series("test", at, mean, kind="points", errors=Interval(mean - spread, mean + spread))
+    x = Axis("network", ticks=tuple(map(float, at)), names=tuple(kinds))
+    y = Axis(metric.replace("_", " "), **panels.score_limits(metric)._asdict())
+    return Shown(Panel(x, y, (points,)), dataset, "Mean and standard deviation over seeds.")
 
 
 REPRODUCTION = Reproduction(

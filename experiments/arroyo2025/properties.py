@@ -12,8 +12,8 @@ from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.arroyo2025.common import ssm
 from jaxgnn.experiments.setting import mean_std
-from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Reference, Series
 from jaxgnn.report.page import Table
 
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
@@ -155,14 +155,13 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
 
 
 def _figure(config: Config, target: str, results: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
-    figure, axes = plots.new_figure(ylabel="", xlabel="log10 of the test MSE, normalised")
     scores = [mean_std(results[f"{target}, {name}"]["log10_mse"])[0] for name in config.networks]
-    axes.plot(scores, range(len(scores)), "o", color=plots.COLOURS[0], label="network")
-    constant = float(results[f"{target}, facts"]["constant_normalised"])
-    axes.axvline(constant, color="0.4", linestyle="--", linewidth=1.2, label="constant predictor")
-    axes.set_yticks(range(len(scores)), config.networks)
-    axes.invert_yaxis()
-    return Shown(plots.finished(figure), target.capitalize(), "Lower is better; the mean over seeds.")
+    constant = Reference("constant predictor", float(results[f"{target}, facts"]["constant_normalised"]))
+    at = np.arange(len(scores))
+    x = Axis("network", ticks=tuple(map(float, at)), names=tuple(config.networks))
+    points = Series("networks", at, np.asarray(scores, float), kind="points")
+    panel = Panel(x, Axis("log10 of the test MSE, normalised"), (points,), (constant,))
+    return Shown(panel, target.capitalize(), "Lower is better; the mean over seeds.")
 
 
 REPRODUCTION = Reproduction(

@@ -6,21 +6,20 @@ from functools import cache, partial
 
 import numpy as np
 from jraph import GraphsTuple
-from matplotlib.ticker import MaxNLocator
 
 import jaxgnn as jg
 from jaxgnn.data.dataset import graphs_tuple
 from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
-from jaxgnn.experiments.arroyo2025.common import SETTINGS, Part, of_run, panels, part, ssm
+from jaxgnn.experiments.arroyo2025.common import SETTINGS, Part, of_run, part, ssm
 from jaxgnn.experiments.setting import drawn
 from jaxgnn.graphs.connectivity import second_eigenvalue
 from jaxgnn.graphs.graph import Graph
 from jaxgnn.graphs.rewiring import fosr, sdrf
 from jaxgnn.jacobian import by_distance, sensitivity, sensitivity_bound
 from jaxgnn.jacobian.sensitivity import ByDistance, Sensitivity
-from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Series
 from jaxgnn.report.page import Table
 
 GRAPHS = ("as it is", "FoSR", "SDRF")
@@ -168,7 +167,11 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
         f"{len(gain)}{_but([name for name in gain if name not in raised])}. GCN-SSM's dynamics change it {changes}: "
         + ("more in every seed." if points[3] else "not more at every depth, since every hop costs a factor |eig(B)|."),
         values=[Value(f"{name}: log10 mean sensitivity", *_log10(values)) for name, values in far.items()],
-        figures={f"depth_{k}": _figure(k, results) for k in config.depths},
+        figures={
+            f"depth_{k}_{name}": _figure(k, kind, results)
+            for k in config.depths
+            for name, kind in (("plain", PLAIN), ("ssm", SSM))
+        },
         tables={"Sensitivity": Table(header, rows)},
         notes=[
             f"{SETTINGS} ReLU, Glorot weights, P symmetric, width {config.width}, float64; each rewiring adds "
@@ -196,24 +199,21 @@ def _log10(values: np.ndarray) -> tuple[float, float]:
     return (float(logs.mean()), float(logs.std())) if logs.size else (-np.inf, 0.0)
 
 
-def _figure(depth: int, results: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
-    figure, axes = panels(2, size=(3.5, 3.4))
-    for one, kind in zip(axes, (PLAIN, SSM), strict=True):
-        lines = []
-        for i, graph in enumerate(GRAPHS):
-            found, colour = results[_name(kind, graph, depth)], plots.COLOURS[i]
-            mean, bound = (_geometric(found[name]) for name in ("mean", "bound"))
-            lines += [mean, bound]
-            one.plot(found["distances"], mean, color=colour, marker=plots.MARKERS[i], markersize=4, label=graph)
-            one.plot(found["distances"], bound, "--", color=colour, linewidth=1.1)
-        one.xaxis.set_major_locator(MaxNLocator(integer=True))
-        plots.log_axis(one, lines)
-        one.set_title(kind, fontsize=9.5)
-        one.set_xlabel("distance in the graph as it is")
-    axes[0].plot([], [], "k--", linewidth=1.1, label="bound, mean over the same pairs")
-    axes[0].set_ylabel("sensitivity of node v to node u")
-    sentence = "Mean over all pairs at a distance, geometric mean over seeds; the bound is that of Theorem 5.1."
-    return Shown(plots.finished(figure), f"Sensitivity against distance, {depth} layers", sentence)
+def _figure(depth: int, kind: str, results: Mapping[str, Mapping[str, np.ndarray]]) -> Shown:
+    series = []
+    for i, graph in enumerate(GRAPHS):
+        found = results[_name(kind, graph, depth)]
+        mean, bound = (_geometric(found[name]) for name in ("mean", "bound"))
+        x, look = np.asarray(found["distances"], float), {"colour": i, "group": graph}
+        series.append(Series(graph, x, mean, marked=True, variants=("measured",), **look))
+        series.append(Series(f"{graph}: bound", x, bound, dash="--", width=1.1, variants=("bound",), **look))
+    x = Axis("distance in the graph as it is", whole=True)
+    panel = Panel(x, Axis("sensitivity of node v to node u", "log"), tuple(series))
+    sentence = (
+        "Mean over all pairs at a distance, geometric mean over seeds; the bound is that of Theorem 5.1, its mean "
+    )
+    sentence += "over the same pairs."
+    return Shown(panel, f"{kind}: sensitivity against distance, {depth} layers", sentence)
 
 
 def _geometric(values: np.ndarray) -> np.ndarray:

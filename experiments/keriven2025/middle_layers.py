@@ -13,8 +13,9 @@ from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import OURS, Network, Setting, network, over_seeds
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.host.precision import precision
-from jaxgnn.report import panels, plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Series
 
 _LINEAR = 0.1  # ||B - linear|| / ||B||: what counts as nearly linear
 _SHOWN = 1e-8  # less is drawn as this
@@ -123,21 +124,20 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
 
 
 def _by_layer(config: Config, results: Mapping[str, Mapping[str, np.ndarray]], graph: str, eigenvalue: float) -> Shown:
-    figure, axes = plots.new_figure(ylabel="||B - linear|| / ||B||", xlabel="layer")
-    lines, depth = [], config.depths[-1]
+    series, depth = [], config.depths[-1]
     for i, activation in enumerate((*config.smooth, *config.kinked)):
         for layer in ("gcn", "mlp"):
             kind = Setting(graph, layer=layer, activation=activation, depth=depth, width=config.width)
-            lines.append(np.maximum(results[_name(kind)]["distance"].mean(axis=0), _SHOWN))
+            y = results[_name(kind)]["distance"].mean(axis=0)
             # With a kink rho' is exactly the same on every node in some layers and not in the next.
-            style = ":" if layer == "mlp" else plots.MARKERS[i] if activation in config.kinked else "-"
-            label = activation if layer == "gcn" else None
-            axes.plot(lines[-1], style, color=plots.COLOURS[i], linewidth=1.6, markersize=3, label=label)
-    axes.plot([], [], "k-", label="GCN")
-    axes.plot([], [], "k:", label="MLP")
-    plots.log_axis(axes, lines)
+            kinked = layer == "gcn" and activation in config.kinked
+            look = {"kind": "points"} if kinked else {"dash": ":" if layer == "mlp" else "-"}
+            look |= {"group": activation, "variants": (layer.upper(),), "colour": i}
+            series.append(Series(f"{activation}, {layer.upper()}", np.arange(y.size), y, **look))
     sentence = f"Means over networks of {depth} layers; 0 is a linear backward pass, less than {_SHOWN:g} drawn there."
-    return Shown(plots.finished(figure), f"Distance to linear by layer, {graph}, λ = {eigenvalue:.4f}", sentence)
+    y = Axis("||B - linear|| / ||B||", "log", floor=_SHOWN)
+    figure = Panel(Axis("layer", whole=True), y, tuple(series))
+    return Shown(figure, f"Distance to linear by layer, {graph}, λ = {eigenvalue:.4f}", sentence)
 
 
 def _by_depth(config: Config, middle: Mapping[Setting, np.ndarray], graph: str) -> Shown:

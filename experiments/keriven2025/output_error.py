@@ -17,8 +17,8 @@ from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.keriven2025.networks import OURS, Network, Setting, network, over_seeds
 from jaxgnn.experiments.setting import mean_std
 from jaxgnn.host.precision import precision
-from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Series
 
 _LITTLE = 0.1  # of ||B^(0)||, and of the part of the error that arrives: what counts as little
 
@@ -154,24 +154,23 @@ def show(config: Config, results: Mapping[str, Mapping[str, np.ndarray]]) -> Fin
 
 
 def _figure(config: Config, results: Mapping[str, Mapping[str, np.ndarray]], graph: str) -> Shown:
-    figure, axes = plots.new_figure(ylabel="relative to before training", xlabel="steps of Adam on the readout alone")
     names = [*(str(steps) for steps in config.steps), "1e-8"]
-    lines, eigenvalue = [], 0.0
+    series, eigenvalue = [], 0.0
     for i, (activation, layer) in enumerate(itertools.product(config.activations, ("gcn", "mlp"))):
         found = results[f"{graph}, {activation}, {layer}"]
         eigenvalue = max(eigenvalue, float(found["eigenvalue"][0]))
-        for top, bottom, style in (("mean", "error", ":"), ("first", "last", "-")):
+        for top, bottom, dash, what in (
+            ("mean", "error", ":", "mean error / ||E||"),
+            ("first", "last", "-", "||B_0|| / ||B_(L-1)||"),
+        ):
             share = np.median(found[top] / found[bottom], axis=0)
-            lines.append(share / share[0])
-            mark = {"marker": plots.MARKERS[i], "markersize": 4, "color": plots.COLOURS[i]}
-            label = f"{layer.upper()}, {activation}" if style == "-" else None
-            axes.plot(np.arange(share.size), lines[-1], style, linewidth=1.6, label=label, **mark)
-    axes.plot([], [], "k-", label="||B_0|| / ||B_(L-1)||")
-    axes.plot([], [], "k:", label="mean error / ||E||")
-    axes.set_xticks(range(len(names)), names)
-    plots.log_axis(axes, lines)
+            group = f"{layer.upper()}, {activation}"
+            look = {"colour": i, "dash": dash, "marked": True, "group": group, "variants": (what,)}
+            series.append(Series(f"{group}: {what}", np.arange(share.size), share / share[0], **look))
+    x = Axis("steps of Adam on the readout alone", ticks=tuple(range(len(names))), names=tuple(names))
+    figure = Panel(x, Axis("relative to before training", "log"), tuple(series))
     sentence = "The mean output error, and how much error arrives at layer 0, while the readout is trained; medians."
-    return Shown(plots.finished(figure), f"The mean error and layer 0, {graph}, λ = {eigenvalue:.4f}", sentence)
+    return Shown(figure, f"The mean error and layer 0, {graph}, λ = {eigenvalue:.4f}", sentence)
 
 
 REPRODUCTION = Reproduction(

@@ -16,8 +16,8 @@ import jaxgnn as jg
 from jaxgnn.evidence.finding import Finding, Value
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.setting import mean_std, node_task
-from jaxgnn.report import plots
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Interval, Panel, Reference, Series
 from jaxgnn.report.page import Table
 
 DECAYS: Mapping[str, Mapping[str, float]] = {"none": {}, "L2 5e-4": {"l2": 5e-4}, "AdamW 5e-4": {"weight_decay": 5e-4}}
@@ -110,21 +110,19 @@ def _relative(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _figure(config: Config, relative: Mapping[tuple, np.ndarray], dataset: str):
-    figure, axes = plots.new_figure(ylabel="loss / constant predictor's", xlabel="weights of the layers")
+    series = []
     pairs = list(itertools.product(config.initialisers, (False, True)))
     for i, decay in enumerate(DECAYS):
         values = np.array([relative[dataset, *pair, decay] for pair in pairs])
         values[~np.isfinite(values)] = np.nan
         middle = values.mean(axis=1)
-        error = [middle - values.min(axis=1), values.max(axis=1) - middle]
+        ends = Interval(values.min(axis=1), values.max(axis=1))
         place = np.arange(len(pairs)) + 0.18 * (i - 1)
-        axes.errorbar(
-            place, middle, error, fmt=plots.MARKERS[i], color=plots.COLOURS[i], capsize=3, label=f"decay: {decay}"
-        )
-    axes.axhline(1.0, color="0.4", linestyle="--", linewidth=1, label="constant predictor")
-    names = [f"{initialiser}\n{'bias' if bias else 'no bias'}" for initialiser, bias in pairs]
-    axes.set_xticks(range(len(pairs)), names, fontsize=8)
-    return plots.finished(figure)
+        series.append(Series(f"decay: {decay}", place, middle, kind="points", errors=ends, colour=i))
+    names = tuple(f"{initialiser}{', bias' if bias else ''}" for initialiser, bias in pairs)
+    x = Axis("weights of the layers", ticks=tuple(range(len(pairs))), names=names)
+    reference = Reference("constant predictor", 1.0)
+    return Panel(x, Axis("loss / constant predictor's"), tuple(series), (reference,))
 
 
 def _table(setups: list, results: Mapping[str, Mapping[str, np.ndarray]]) -> Table:

@@ -23,8 +23,9 @@ from jaxgnn.evidence.intervals import Interval
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
 from jaxgnn.experiments.questions.common import Layers
-from jaxgnn.report import plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Reference, Series
 from jaxgnn.report.page import Table
 
 STATES = ("initial", "trained")
@@ -256,28 +257,19 @@ def plot(results: Results) -> dict[str, Shown]:
     }
     depth = np.array([option["depth"] for option in results.options])[results.network]
     for (side, measure), label in labels.items():
-        figure, axes = plots.new_figure(xlabel=label, ylabel="test accuracy")
+        series = []
         for i, state in enumerate(STATES):
             x = predictor(results, state, side, measure)
-            for deep, filled in ((False, False), (True, True)):
+            for deep in (False, True):
                 shown = kept & ((depth >= 16) == deep) & (x > 0)
                 name = f"{'initial' if state == 'initial' else 'trained'}, {'16 layers and more' if deep else 'fewer'}"
-                face = plots.COLOURS[i] if filled else "none"
-                axes.scatter(
-                    x[shown],
-                    results.score[shown],
-                    s=14,
-                    linewidths=0.8,
-                    facecolors=face,
-                    edgecolors=plots.COLOURS[i],
-                    marker=plots.MARKERS[i],
-                    label=name,
-                )
-        if measure == "mu":
-            axes.set_xscale("log")
-        axes.axhline(results.majority, color="0.4", linestyle="--", linewidth=1, label="most frequent class")
+                series.append(Series(name, x[shown], results.score[shown], kind="points", colour=2 * i + deep))
+        reference = Reference("most frequent class", float(results.majority))
+        axes = Axis(label, "log" if measure == "mu" else "linear"), Axis("test accuracy", **panels.PART._asdict())
         figures[f"{side}_{measure}"] = Shown(
-            plots.finished(figure), f"Accuracy against {label}", "One point a run; before and after training."
+            Panel(*axes, tuple(series), (reference,)),
+            f"Accuracy against {label}",
+            "One point a run; before and after training.",
         )
     return figures
 

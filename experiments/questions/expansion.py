@@ -40,8 +40,9 @@ from jaxgnn.evidence.finding import Finding
 from jaxgnn.evidence.intervals import Interval
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
-from jaxgnn.report import panels, plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import GREY, Axis, Panel, Series
 from jaxgnn.report.page import Table
 from jaxgnn.tasks.node_classification import masked_cross_entropy
 from jaxgnn.tasks.padding import stacked
@@ -281,20 +282,21 @@ def plot(results: Results) -> dict[str, Shown]:
     """Measured against predicted, and measured against homophily by degree."""
     config, figures = results.config, {}
     csbm = np.isfinite(results.homophily)
-    figure, axes = plots.new_figure(xlabel="predicted rate per layer", ylabel="measured rate per layer")
-    top = 0.0
+    series, top = [], 0.0
     for i, name in enumerate(PREDICTIONS):
         x, y = (results.rates((name, NODES[0]), predicted=predicted) for predicted in (True, False))
-        colour, marker = plots.COLOURS[i], plots.MARKERS[i]
-        axes.scatter(x[csbm], y[csbm], s=14, color=colour, marker=marker, label=name)
-        axes.scatter(x[~csbm], y[~csbm], s=28, color=colour, marker="x", linewidths=1.2)
+        for chosen, kind in ((csbm, "csbm"), (~csbm, "named graph")):
+            series.append(
+                Series(f"{name}, {kind}", x[chosen], y[chosen], kind="points", colour=i, group=name, variants=(kind,))
+            )
         top = max(top, float(x.max()))
-    axes.plot([0, top], [0, top], color="0.4", linestyle="--", linewidth=1, label="equal")
+    series.append(Series("equal", np.array([0, top]), np.array([0, top]), colour=GREY, dash="--"))
+    figure = Panel(Axis("predicted rate per layer"), Axis("measured rate per layer"), tuple(series))
     figures["prediction"] = Shown(
-        plots.finished(figure),
+        figure,
         "Measured against predicted expansion",
         "Slopes of ln of the root mean square over weights, of μ(G⁽ˡ⁾) for the spectra, of ‖G⁽ˡ⁾‖ for the features' "
-        "growth: one point a graph, crosses for the named graphs.",
+        "growth: one point a graph; named graphs can be hidden.",
     )
     for name, file in (("linear, spectrum", "linear"), ("ReLU, spectrum and independent masks", "relu")):
         lines = {}

@@ -26,8 +26,9 @@ from jaxgnn.evidence.finding import Finding
 from jaxgnn.evidence.intervals import Interval
 from jaxgnn.evidence.reproduction import Arrays, Reproduction
 from jaxgnn.experiments.questions import common
-from jaxgnn.report import panels, plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Reference
 from jaxgnn.report.page import Table
 from jaxgnn.tasks.many_graphs import ManyGraphs, many_graphs
 
@@ -227,24 +228,17 @@ def plot(results: Results) -> dict[str, Shown]:
     config, figures = results.config, {}
     for name in config.tasks:
         for quantity, label in (("loss", "training loss / constant predictor's"), ("score", "test score")):
-            figure, axes = plots.new_figure(xlabel="c", ylabel=label)
-            drawn = []
+            lines = {}
             for i, depth in enumerate(config.depths):
                 cells = [cell for cell in results.cells if (cell.task, cell.depth) == (name, depth)]
                 values = np.stack([getattr(cell, quantity) for cell in cells])
-                shown = np.ma.masked_invalid(values)
-                x = [cell.bound_c for cell in cells]
-                style = {"color": plots.COLOURS[i], "linewidth": 1.6}
-                axes.plot(x, common.median(values.T), marker=plots.MARKERS[i], label=f"{depth} layers", **style)
-                low, high = (end(axis=1).filled(np.nan) for end in (shown.min, shown.max))
-                axes.fill_between(x, low, high, color=plots.COLOURS[i], alpha=0.18, linewidth=0)
-                drawn.append(values)
-            axes.set_xscale("log", base=2)
-            if quantity == "loss":
-                axes.axhline(1.0, color="0.4", linestyle="--", linewidth=1, label="constant predictor")
-                plots.log_axis(axes, drawn)
+                lines[f"{depth} layers"] = panels.Curve(np.array([cell.bound_c for cell in cells]), values.T, i)
+            loss = quantity == "loss"
+            reference = Reference("constant predictor", 1.0) if loss else None
+            figure = panels.curves(lines, xlabel="c", ylabel=label, log=loss, reference=reference)
+            figure = replace(figure, x=replace(figure.x, scale="log", base=2, whole=False))
             figures[f"{name}_{quantity}"] = Shown(
-                plots.finished(figure),
+                figure,
                 f"Task of {name}s: {label}",
                 f"Median and range of {config.draws * config.seeds} runs after {config.steps} steps; runs whose loss "
                 "is not finite are left out.",

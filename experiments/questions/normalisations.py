@@ -25,8 +25,9 @@ from jaxgnn.experiments.questions import common
 from jaxgnn.experiments.questions.common import Layers
 from jaxgnn.network.bounds import BOUNDS
 from jaxgnn.network.norms import NORMS
-from jaxgnn.report import panels, plots
+from jaxgnn.report import panels
 from jaxgnn.report.claim import Shown
+from jaxgnn.report.figure import Axis, Panel, Reference, Series
 from jaxgnn.report.page import Table
 
 _STATES = ("initial", "trained")
@@ -193,17 +194,19 @@ def _named(cell: Cell) -> str:
 
 def plot(results: Results) -> dict[str, Shown]:
     """Growth against accuracy for every cell, and the gradient's norm at every layer of the chosen ones."""
-    figure, axes = plots.new_figure(xlabel="‖G⁽⁰⁾‖ / ‖G⁽ᴸ⁾‖ at initialisation", ylabel="test accuracy")
+    series = []
     for i, (kind, label) in enumerate((("bound", "weight normalisations"), ("norm", "activation normalisations"))):
         cells = [cell for cell in results.cells if cell.kind == kind and np.isfinite(np.median(cell.growth[0]))]
         x, y = [np.median(cell.growth[0]) for cell in cells], [_mean(cell.score) for cell in cells]
-        axes.scatter(x, y, s=18, color=plots.COLOURS[i], marker=plots.MARKERS[i], label=label)
-    axes.set_xscale("log")
-    axes.axvline(LIMIT, color="0.4", linestyle="--", linewidth=1, label=f"growth {LIMIT:g}")
-    axes.axhline(results.majority, color="0.4", linestyle=":", linewidth=1, label="most frequent class")
+        series.append(Series(label, np.asarray(x, float), np.asarray(y, float), kind="points", colour=i))
+    references = (
+        Reference(f"growth {LIMIT:g}", float(LIMIT), "x"),
+        Reference("most frequent class", float(results.majority)),
+    )
+    axes = Axis("‖G⁽⁰⁾‖ / ‖G⁽ᴸ⁾‖ at initialisation", "log"), Axis("test accuracy", **panels.PART._asdict())
     figures = {
         "growth": Shown(
-            plots.finished(figure),
+            Panel(*axes, tuple(series), references),
             "Accuracy against growth of the gradient",
             f"One point a normalisation and c: median growth over {results.config.depth} layers, mean test accuracy.",
         )

@@ -77,6 +77,7 @@ class Axis:
     Attributes:
       whole: ticks at whole numbers alone.
       ticks: places of all ticks.
+      names: what stands at them in place of their numbers.
       base: of a logarithmic scale.
       from_zero: begins at 0.
       lowest, highest: what a value can be at all, as 0 and 1 of an accuracy: bars and bands end there.
@@ -92,6 +93,7 @@ class Axis:
     lowest: float | None = None
     highest: float | None = None
     floor: float | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

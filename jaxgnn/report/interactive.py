@@ -87,6 +87,7 @@ def _axis(axis: Axis, values: Sequence[Float[np.ndarray, "k"]]) -> dict[str, Any
         "log": axis.scale == "log",
         "whole": axis.whole,
         "ticks": list(map(float, axis.ticks)),
+        "names": list(axis.names),
         "floor": axis.floor,
         "linear_view": linear,
         "log_view": log,

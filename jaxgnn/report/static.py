@@ -72,7 +72,7 @@ def _draw_series(ax: Axes, series: Series, before: int, axis: Axis) -> list[np.n
         ax.stairs(np.nan_to_num(y), series.x, color=colour, linewidth=1.2, label=label)
         return [y[y > 0]]
     if series.kind == "points":
-        return _draw_points(ax, series, y, colour, label)
+        return [*_draw_points(ax, series, y, colour, label), *_draw_errors(ax, series, y, colour, axis)]
     style: dict[str, Any] = {"color": colour, "rasterized": y.size > _RASTER, "label": label}
     style |= {"linestyle": series.dash, "linewidth": series.width, "markersize": 2.4 + series.width}
     style |= {"marker": MARKERS[series.colour % 7] if series.marked or y.size == 1 else None}
@@ -90,13 +90,17 @@ def _draw_series(ax: Axes, series: Series, before: int, axis: Axis) -> list[np.n
         low = np.maximum(low, LOWEST) if log else low
         ax.fill_between(series.x, low, high, where=np.isfinite(high), color=colour, alpha=alpha, linewidth=0)
         shown += [placed(band.low, log=log, floor=floor), high]
-    if series.errors is not None:
-        ends = cut(Interval(*(np.where(np.isfinite(end), end, y) for end in series.errors)), axis)
-        error = np.stack([y - ends.low, ends.high - y]).clip(0)
-        bars = {"linestyle": "", "color": colour, "capsize": 2.5, "elinewidth": 1}
-        ax.errorbar(series.x, y, yerr=error, **bars)
-        shown += [placed(end, log=log, floor=floor) for end in ends]
-    return shown
+    return shown + _draw_errors(ax, series, y, colour, axis)
+
+
+def _draw_errors(ax: Axes, series: Series, y: np.ndarray, colour: str, axis: Axis) -> list[np.ndarray]:
+    if series.errors is None:
+        return []
+    ends = cut(Interval(*(np.where(np.isfinite(end), end, y) for end in series.errors)), axis)
+    error = np.stack([y - ends.low, ends.high - y]).clip(0)
+    bars = {"linestyle": "", "color": colour, "capsize": 2.5, "elinewidth": 1}
+    ax.errorbar(series.x, y, yerr=error, **bars)
+    return [placed(end, log=axis.scale == "log", floor=axis.floor) for end in ends]
 
 
 def _draw_points(ax: Axes, series: Series, y: np.ndarray, colour: str, label: str | None) -> list[np.ndarray]:
@@ -137,7 +141,7 @@ def _set_ticks(axis: DrawnAxis, described: Axis) -> None:
     if described.whole:
         axis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
     if described.ticks:
-        axis.set_ticks(list(described.ticks), [f"{tick:g}" for tick in described.ticks])
+        axis.set_ticks(list(described.ticks), list(described.names) or [f"{tick:g}" for tick in described.ticks])
     elif described.scale == "log" and described.base == 2:
         axis.set_major_formatter(ScalarFormatter())
 

@@ -9,6 +9,7 @@ import pytest
 from jaxgnn.report.figure import Axis, Interval, Panel, Reference, Series, view
 from jaxgnn.report.html import ASSETS
 from jaxgnn.report.interactive import described, packed
+from jaxgnn.report.static import drawn_alone
 
 
 def panel(*ys, scale="log", **axis):
@@ -129,3 +130,16 @@ def test_plotly_is_what_npm_ships_with_its_licence():
     text = (ASSETS / "plotly-basic.min.js").read_bytes()
     assert hashlib.sha256(text).hexdigest() == "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
     assert "MIT License" in (ASSETS / "PLOTLY-LICENSE").read_text()
+
+
+def test_places_may_have_names_and_points_error_bars():
+    y = np.array([0.2, 0.9])
+    points = Series("a", np.arange(2), y, kind="points", errors=Interval(y - 0.1, y + 0.2))
+    shown = Panel(Axis("network", ticks=(0, 1), names=("gcn", "<b>")), Axis("accuracy", highest=1.0), (points,))
+    found = described(shown)
+    assert (found["x"]["ticks"], found["x"]["names"]) == ([0.0, 1.0], ["gcn", "<b>"])
+    np.testing.assert_allclose(found["series"][0]["errors"], [[0.1, 0.8], [0.4, 1.0]])
+    axes = drawn_alone(shown).axes[0]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["gcn", "<b>"]
+    (bars,) = (c.lines[2][0].get_segments() for c in axes.containers)
+    np.testing.assert_allclose([bar[:, 1] for bar in bars], [[0.1, 0.4], [0.8, 1.0]])

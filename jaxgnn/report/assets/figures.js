@@ -86,6 +86,14 @@ const Figures = (() => {
       .flat();
   }
 
+  function bars(one, log, bottom, tint) {
+    const [low, high] = one.errors;
+    const reach = (a, b) => a.map((v, i) => (v === null || b[i] === null ? 0 : Math.max(v - b[i], 0)));
+    const lower = log ? low.map((v, i) => (v === null || v > 0 ? v : Math.min(bottom, one.y[i]))) : low;
+    const look = { type: "data", symmetric: false, color: tint, thickness: 1, width: 3 };
+    return { ...look, array: reach(high, one.y), arrayminus: reach(one.y, lower) };
+  }
+
   function traces(panel, one, log, bottom) {
     const tint = colour(one.colour);
     const text = one.y.map((_, i) => hover(panel, one, i));
@@ -100,20 +108,14 @@ const Figures = (() => {
     trace.connectgaps = false;
     if (one.kind === "points") {
       const size = Math.min(7, Math.max(3, 90 / Math.sqrt(one.y.length + 1)));
-      trace.text = one.y.map((y, i) => `${plain(name(one))}: ${number(one.x[i])}, ${number(y)}`);
+      trace.text = one.y.map((y, i) => `${plain(name(one))}: ${at(panel.x, one.x[i])}, ${at(panel.y, y)}`);
+      if (one.errors) trace.error_y = bars(one, log, bottom, tint);
       return [{ ...trace, mode: "markers", marker: { color: tint, size, opacity: one.y.length > 100 ? 0.7 : 1 } }];
     }
     trace.mode = one.marked ? "lines+markers" : "lines";
     trace.line = { color: tint, width: one.width + 0.2, dash: one.dash };
     trace.marker = { color: tint, size: 4 + one.width, symbol: MARKERS[one.colour % 7] || "circle" };
-    if (one.errors) {
-      const [low, high] = one.errors;
-      const reach = (a, b) => a.map((v, i) => (v === null || b[i] === null ? 0 : Math.max(v - b[i], 0)));
-      const lower = log ? low.map((v, i) => (v === null || v > 0 ? v : Math.min(bottom, one.y[i]))) : low;
-      trace.error_y = { type: "data", symmetric: false, color: tint, thickness: 1, width: 3 };
-      trace.error_y.array = reach(high, one.y);
-      trace.error_y.arrayminus = reach(one.y, lower);
-    }
+    if (one.errors) trace.error_y = bars(one, log, bottom, tint);
     return [...bands(panel, one, log, bottom, tint), trace];
   }
 
@@ -128,11 +130,19 @@ const Figures = (() => {
     return { type: "line", xref: "paper", yref: "y", x0: 0, x1: 1, y0: v, y1: v, line, label: { ...label, yanchor: v > middle ? "top" : "bottom" } };
   }
 
+  const named = (described) => (described.names.length ? described.names.map(plain) : described.ticks.map(number));
+
+  // A place on an axis in words: its name where it has one.
+  function at(described, value) {
+    const i = described.names.length ? described.ticks.indexOf(value) : -1;
+    return i < 0 ? number(value) : plain(described.names[i]);
+  }
+
   function axis(described, log, grid) {
     const found = { title: { text: plain(described.label), standoff: 6, font: { size: 12 } }, gridcolor: grid };
     Object.assign(found, { type: log ? "log" : "linear", zeroline: false, automargin: true, exponentformat: "power" });
     if (described.ticks.length) {
-      Object.assign(found, { tickvals: described.ticks, ticktext: described.ticks.map(number) });
+      Object.assign(found, { tickvals: described.ticks, ticktext: named(described) });
     } else if (log && described.log_view && described.log_view[1] < 150 * described.log_view[0]) {
       Object.assign(found, { dtick: "D2", tickformat: ".2~g" });
     } else if (log && described.log_view && described.log_view[1] < 1e7 * described.log_view[0]) {
