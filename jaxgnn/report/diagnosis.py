@@ -14,7 +14,7 @@ from jaxgnn.report.html import write_page
 from jaxgnn.report.page import FigureBlock, Section, Table, figure_block
 from jaxgnn.report.provenance import footer
 
-HEADER = ("cause", "measured", "value [range]", "threshold", "holds")
+HEADER = ("cause", "holds", "value [range]", "threshold", "measured")
 _WORDS = {True: "yes", False: "no", None: "not asked"}
 _SHOWN = {
     "size": (
@@ -52,7 +52,7 @@ def _row(one: Any) -> tuple[str, ...]:
         value += f" [{one.low:.3g}, {one.high:.3g}]"
     where = "" if one.layer is None else f" from layer {one.layer}"
     holds = _WORDS[None if one.holds is None else bool(one.holds)]
-    return one.cause, one.means, value, f"{one.side} {one.threshold:g}", holds + where
+    return one.cause.replace("_", " "), holds + where, value, f"{one.side} {one.threshold:g}", one.means
 
 
 def write_diagnosis(out: Path, found: Any, command: str) -> Path:
@@ -68,7 +68,8 @@ def write_diagnosis(out: Path, found: Any, command: str) -> Path:
     if found.verified is not None:
         sections.insert(1, _trainings(found.verified))
     page = out / "index.html"
-    lines = Explanation(*(f"{line[:1].upper()}{line[1:]}." for line in found.lines))
+    said = (found.lines[0].replace("_", " "), *found.lines[1:])
+    lines = Explanation(*(f"{line[:1].upper()}{line[1:]}." for line in said))
     title = f"Diagnosis: {found.cause.replace('_', ' ')}"
     write_page(page, title, [], sections, footer(command, environment()), lines)
     return page

@@ -142,7 +142,7 @@ def test_the_command_writes_a_page_and_ends_with_the_diagnosis(tmp_path, capsys)
     assert {"cause", "also", "layer", "evidence", "remedy", "page"} <= set(found)
     assert found["cause"] == "expansion"
     page = (tmp_path / "index.html").read_text()
-    assert "What happened: expansion" in page
+    assert ">Diagnosis: expansion<" in page
     assert "--bound frobenius" in page
     saved = json.loads((tmp_path / "results.json").read_text())
     assert saved["evidence"] == found["evidence"]
