@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, get_args
 
+from jaxgnn.host.spelling import singular
 from jaxgnn.report.claim import Shown
 from jaxgnn.report.page import Table
 
@@ -64,5 +65,15 @@ class Finding(NamedTuple):
 
 
 def judged(finding: Finding, preset: str) -> Finding:
-    """The finding as a preset allows it: settings of seconds say nothing about a paper."""
+    """The finding as a preset allows it: settings of seconds say nothing about a paper; and 1 of a thing is one."""
+    figures = {
+        name: shown._replace(title=singular(shown.title), sentence=singular(shown.sentence))
+        for name, shown in finding.figures.items()
+    }
+    finding = finding._replace(
+        evidence=singular(finding.evidence),
+        reason=singular(finding.reason),
+        figures=figures,
+        notes=[singular(note) for note in finding.notes],
+    )
     return finding._replace(verdict="not judged", reason=SMOKE_SAYS) if preset == "smoke" else finding

@@ -1,6 +1,7 @@
 """Words: what somebody may have meant by a name that is not known, and numbers of things."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,16 @@ def meant(value: Any, allowed: Iterable[str]) -> str:
 
     near = max(difflib.get_close_matches(word, names, 5), key=likeness, default=None)
     return ":" if near is None else f", did you mean {names[near]!r}?"
+
+
+_THINGS = "seed layer network node edge step run draw graph feature component weight source split sample case"
+# An adjective may stand between, as in "1 residual layers".
+_ONE = re.compile(rf"(?<![\w.,/×-])1 ((?!of |in |to |and |or |at |is )[a-z-]+ )?({_THINGS.replace(' ', '|')})s\b")
+
+
+def singular(text: str) -> str:
+    """The text with "1 seed" where a setting of 1 made it "1 seeds"."""
+    return _ONE.sub(lambda found: f"1 {found[1] or ''}{found[2]}", text)
 
 
 def counted(number: int, noun: str, nouns: str | None = None) -> str:

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxgnn.host.spelling import counted
+from jaxgnn.host.spelling import counted, singular
 from jaxgnn.report import panels
 from jaxgnn.report.explanation import Explanation
 from jaxgnn.report.glossary import TERMS, marked
@@ -77,6 +77,9 @@ def test_one_is_one_and_an_installed_package_has_no_commit():
     assert counted(1, "component") == "1 component"
     assert counted(2708, "node") == "2,708 nodes"
     assert counted(1, "figure or table", "figures and tables") == "1 figure or table"
+    assert singular("1 seeds, 1 residual layers of width 1; 11 seeds, 0.1 steps, 1 network, 1 of the networks") == (
+        "1 seed, 1 residual layer of width 1; 11 seeds, 0.1 steps, 1 network, 1 of the networks"
+    )
     where = {"versions": {"jaxgnn": "1.0", "jraph": None}, "device": {"kind": "cpu"}, "commit": None}
     assert footer("jaxgnn x", where) == ["Made by: jaxgnn x", "jaxgnn 1.0; cpu"]
     assert footer("jaxgnn x", where | {"commit": "abc"})[1].endswith("; commit abc")
