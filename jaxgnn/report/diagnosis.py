@@ -92,7 +92,7 @@ def _figure(folder: Path, name: str, signals: Sequence[Any]) -> FigureBlock:
         if base is not None:
             with np.errstate(all="ignore"):
                 values = values / values[:, [base]]
-        curves[said] = panels.Curve(np.arange(values.shape[1]), values, i)
+        curves[said] = panels.Curve(np.arange(values.shape[1]), values, i, group=said.split()[0])
     limits = panels.PART if name == "smoothness" else panels.ANY
     panel = panels.curves(curves, xlabel="layer l", ylabel=label, log=name != "rank", limits=limits)
     return figure_block(folder, name, panel, title, sentence)

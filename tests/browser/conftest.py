@@ -97,6 +97,7 @@ def pages(chromium, tmp_path_factory):
         "train": run("train", "train", *QUICK, *short, "--depth", "2"),
         "several": run("several", "train", *QUICK, *short, "--depth", "1,2"),
         "probe": run("probe", "probe", *QUICK, "--steps", "10", "--seeds", "1", "--depth", "2"),
+        "diagnose": run("diagnose", "diagnose", *QUICK, "--depth", "2", "--seeds", "1"),
         "spectrum": run("spectrum", "spectrum", *QUICK, "--depth", "2", "--at", "0,1"),
     }
     found["report"] = out / "runs" / "index.html"

@@ -8,7 +8,7 @@ import pytest
 
 _DRAWN = """[...document.querySelectorAll("figure")].filter((f) => f.querySelector(".plot").data)
   .map((f) => Number(f.dataset.figure))"""
-NAMES = ("study", "train", "several", "probe", "spectrum", "reproduce", "report", "bench", "plan")
+NAMES = ("study", "train", "several", "probe", "diagnose", "spectrum", "reproduce", "report", "bench", "plan")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
