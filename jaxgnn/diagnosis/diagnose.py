@@ -209,7 +209,8 @@ def _reached(
     """Whether the network reaches as far as labels depend on features, and what of that the graph lets through."""
     reached = remedies.field(model)
     far = f"hops of {'' if reached is None else reached} that the network reaches, less those that labels depend on"
-    squashed = f"share of walks of {distance} steps that come from distance {distance}"
+    far_away = "as long as the labels' distance" if distance is None else f"of {distance} steps"
+    squashed = f"share of walks {far_away} that come from that far"
     unasked = Finding("under_reach", np.nan, np.nan, np.nan, 0.0, "below", None, None, far)
     no_walks = Finding("over_squashing", np.nan, np.nan, np.nan, SQUASHED, "below", None, None, squashed)
     if reached is None or (reach is None and distance is None):
